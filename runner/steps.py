@@ -1,0 +1,68 @@
+"""The commit order: every step at which a crash leaves something behind, numbered, in one place.
+
+``RUNNER_CRASH_AT=sync.2`` kills the process with SIGKILL on reaching that step; the crash tests walk through all of them.
+
+sync (one commit)                                   a crash here leaves
+  1  segment files written and synced to disk       garbage files, the last manifest
+  2  new manifest written beside the old            garbage files, the last manifest
+  3  manifest renamed into place                    the new log; the command had not answered yet
+
+columns (sidecars from raw payloads)
+  1  sidecar files written and synced               garbage files, the last manifest
+  2  manifest renamed into place                    the new log
+
+compact
+  1  compacted segment written and synced           garbage files, the last manifest
+  2  manifest renamed into place                    the new log, old segments as garbage
+  3  old segments removed                           the new log
+
+rebuild
+  1  job recorded, version claimed                  a job without results; resumable
+  2  one partition's rows written and synced        files of an unrecorded partition, written again
+  3  that partition recorded in the ledger          a resumable job
+  4  all partitions done, merged keys merged        a resumable job
+  5  rows proved                                    a resumable job
+  6  version.json written and synced                an unpublished version
+  7  current.json renamed into place                the new version is live, the catalog is older and is made again
+  8  catalog renamed into place                     all but the ledger's last line
+
+update
+  1  job recorded, version claimed                  a job without results
+  2  one partition's delta written and synced       garbage files
+  3  version.json written and synced                garbage files
+  4  current.json renamed into place                the update is live, the catalog is made again
+  5  catalog renamed into place                     all but the ledger's last line
+
+rollback
+  1  current.json renamed into place                the former version is live, the catalog is made again
+  2  catalog renamed into place                     all but the ledger's last line
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+__all__ = ["STEPS", "reached"]
+
+STEPS = (
+    *(f"sync.{n}" for n in (1, 2, 3)),
+    *(f"columns.{n}" for n in (1, 2)),
+    *(f"compact.{n}" for n in (1, 2, 3)),
+    *(f"rebuild.{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8)),
+    *(f"update.{n}" for n in (1, 2, 3, 4, 5)),
+    *(f"rollback.{n}" for n in (1, 2)),
+)
+
+
+def reached(step: str) -> None:
+    """Mark a commit step. Does nothing unless ``RUNNER_CRASH_AT`` names it (``rebuild.2`` or ``rebuild.2:5``, the fifth time)."""
+    wanted, _, nth = os.environ.get("RUNNER_CRASH_AT", "").partition(":")
+    if wanted != step:
+        return
+    _seen[step] = _seen.get(step, 0) + 1
+    if _seen[step] == int(nth or 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+_seen: dict[str, int] = {}
