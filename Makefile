@@ -1,20 +1,31 @@
-# make demo, make test: set up what is missing and go.
-PYTHON ?= python3
+# make demo, make test: on a fresh machine with Python 3.11 to 3.13 and make, these set up what is missing and go.
+# A second time there is nothing to set up. `make PYTHON=/path/to/python3.12 ...` names the Python to use.
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench clean
+# The first of these that the project runs on; a PYTHON given by hand is not second-guessed.
+CANDIDATES := python3 python3.13 python3.12 python3.11
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(SUITABLE)' 2>/dev/null && echo $(p))))
+
+.PHONY: setup demo test check bench bench-full clean
 
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "No Python 3.11, 3.12 or 3.13 found (tried: $(CANDIDATES)). Install one, or say where it is: make PYTHON=/path/to/python3.12" >&2; exit 1; fi
+	@$(PYTHON) -c '$(SUITABLE)' || { \
+	  echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13. Install one, or say where it is: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments (no ensurepip). On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) with $(PYTHON) (once; a few hundred MB of packages)"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest
 
 check: setup
 	$(BIN)/ruff check .
@@ -24,3 +35,13 @@ check: setup
 
 demo: setup
 	$(BIN)/runner demo
+
+# The quick form; bench-full is the one whose figures are worth quoting.
+bench: setup
+	$(BIN)/python bench/replay.py --events 2_000_000
+
+bench-full: setup
+	$(BIN)/python bench/replay.py
+
+clean:
+	rm -rf demo bench/out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
