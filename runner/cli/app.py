@@ -1,0 +1,131 @@
+"""The table of commands, and the one place where errors become a line and an exit code.
+
+A command's module is imported when the command is asked for, so that ``runner --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from runner.cli.exit_codes import INTERRUPTED, described
+from runner.cli.output import emit_json, report_error, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "application", "run"]
+
+
+class Entry(NamedTuple):
+    """Where a command is, and its line in ``runner --help``."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "init": Entry("runner.cli.init", "Look at event files; write a runner.toml and a first projection."),
+    "inspect": Entry("runner.cli.inspect", "What is in a source or in the log: types, fields, skew, times."),
+    "sync": Entry("runner.cli.sync", "Copy new events from the sources into the log."),
+    "rebuild": Entry("runner.cli.rebuild", "Fold from the first event into a new version, prove it, switch."),
+    "update": Entry("runner.cli.update", "Fold only what is new into the live read models."),
+    "status": Entry("runner.cli.status", "Sources, log, read models: marks, checkpoints, lag, fingerprints."),
+    "jobs": Entry("runner.cli.jobs", "The ledger of runs: list them, show one."),
+    "rollback": Entry("runner.cli.rollback", "Make the previous version of a read model live again."),
+    "query": Entry("runner.cli.query", "SQL over read models and log."),
+    "explain": Entry("runner.cli.explain", "The life of one row, event by event."),
+    "compact": Entry("runner.cli.compact", "Join the log's small segments into large ones."),
+    "audit": Entry("runner.cli.audit", "Check every byte of the log against its digests."),
+    "demo": Entry("runner.cli.demo", "A ledger of 10 M events, three read models, figures at the end."),
+}
+
+
+class _Commands(click.Group):
+    """A group that imports a command's module only when that command is run or its own help is shown."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name].module).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"no command {args[0]!r}; there are {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"runner {version('projection-runner')}")
+        ctx.exit()
+
+
+@click.group(
+    name="runner",
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=described(3, 4, 5, 6, 7, 8, 9),
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
+def application() -> None:
+    """Rebuild, keep current and prove the read models of event-sourced systems.
+
+    \b
+    First steps:
+      runner demo                 see it run on a made-up ledger
+      runner init events.ndjson   look at your own events, write runner.toml
+      runner sync && runner rebuild --all
+      runner query "SELECT * FROM summary LIMIT 5"
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and give its exit code; every error ends here as one line on stderr."""
+    debug = "--debug" in arguments
+    as_json = "--json" in arguments
+    try:
+        result = application.main(args=list(arguments), prog_name="runner", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except KeyboardInterrupt:
+        return _interrupted(as_json)
+    except click.Abort:
+        return _interrupted(as_json)
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has seen enough; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        # An author's or a user's mistake needs no traceback; who wants one says so.
+        if debug and not isinstance(error, click.ClickException):
+            raise
+        return report_error(error, as_json=as_json)
+
+
+def _interrupted(as_json: bool) -> int:
+    # What runs at exit may take a moment (Ray stops, threads end); another Ctrl-C ends it at once, and quietly.
+    signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(INTERRUPTED))
+    say("interrupted: nothing half-published; `runner status` shows what is live, `runner jobs` what can be resumed")
+    if as_json:
+        emit_json({"error": {"kind": "Interrupted", "message": "interrupted", "hint": "", "exit_code": INTERRUPTED}})
+    return INTERRUPTED

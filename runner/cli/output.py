@@ -1,0 +1,191 @@
+"""What is written where: results on stdout (tables, or one JSON object with ``--json``), all else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import click
+
+from runner.errors import RunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console
+
+__all__ = [
+    "count",
+    "emit_json",
+    "plain_value",
+    "print_table",
+    "print_text",
+    "rate",
+    "report_error",
+    "say",
+    "seconds",
+    "size",
+    "stdout_console",
+]
+
+PRINTED_WIDTH = 160
+"""Columns of a table that goes to a file or pipe, where no terminal says how wide it is."""
+
+
+def say(text: str) -> None:
+    """A line for the person: stderr."""
+    click.echo(text, err=True)
+
+
+def print_text(text: str = "") -> None:
+    """A line of the result: stdout."""
+    click.echo(text)
+
+
+def emit_json(result: object) -> None:
+    """The result for a machine: one JSON object on stdout."""
+    click.echo(json.dumps(result, default=plain_value, ensure_ascii=False, indent=2))
+
+
+def plain_value(value: object) -> object:
+    """How JSON writes what it has no type for: times as ISO 8601, Decimals and UUIDs as text, spans as seconds."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
+    if isinstance(value, (Decimal, UUID, Path)):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    item = getattr(value, "item", None)
+    if callable(item):
+        return item()
+    return str(value)
+
+
+def stdout_console() -> Console:
+    """A console on stdout that does not cut tables to 80 columns where nothing is known of the width."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else PRINTED_WIDTH, highlight=False)
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numeric: frozenset[str] = frozenset()
+) -> None:
+    """A table on stdout; columns named in ``numeric`` stand to the right. Nothing in it is read as markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        right = name in numeric
+        table.add_column(Text(name), justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    stdout_console().print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="milliseconds" if value.microsecond else "seconds").replace(
+            "+00:00", "Z"
+        )
+    if isinstance(value, Enum):
+        return str(value.value)
+    return str(value)
+
+
+def count(number: int) -> str:
+    """12,345"""
+    return f"{number:,}"
+
+
+def rate(events: float, elapsed: float) -> str:
+    """Events a second, as a person reads them: 1.2 M/s."""
+    if elapsed <= 0:
+        return "-"
+    each = events / elapsed
+    for unit, name in ((1e9, " G/s"), (1e6, " M/s"), (1e3, " k/s")):
+        if each >= unit:
+            return f"{each / unit:.1f}{name}"
+    return f"{each:.0f} /s"
+
+
+def seconds(elapsed: float) -> str:
+    """0.03 s, 12.4 s, 3 min 5 s."""
+    if elapsed < 10:
+        return f"{elapsed:.2f} s"
+    if elapsed < 100:
+        return f"{elapsed:.1f} s"
+    minutes, rest = divmod(round(elapsed), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(octets: float) -> str:
+    """Bytes in powers of 1,000: 1.5 GB."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if octets >= unit:
+            return f"{octets / unit:.1f} {name}"
+    return f"{octets:.0f} B"
+
+
+def report_error(error: Exception, *, as_json: bool) -> int:
+    """One clear line on stderr, the same as JSON on stdout if asked; gives the exit code."""
+    message, hint, code = _described(error)
+    say(f"error: {message}" + (f"\n  {hint}" if hint else ""))
+    if as_json:
+        data = {"kind": type(error).__name__, "message": message, "hint": hint, "exit_code": code, **_details(error)}
+        emit_json({"error": data})
+    return code
+
+
+def _described(error: Exception) -> tuple[str, str, int]:
+    if isinstance(error, RunnerError):
+        text = str(error)
+        hint = error.hint
+        return (text.removesuffix(f" ({hint})") if hint else text), hint, error.exit_code
+    if isinstance(error, click.UsageError):
+        where = f"see `{error.ctx.command_path} --help`" if error.ctx else "see `runner --help`"
+        return error.format_message(), where, 2
+    if isinstance(error, click.ClickException):
+        return error.format_message(), "", 1
+    if isinstance(error, OSError) and error.strerror:
+        name = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{name}", _OS_HINTS.get(error.errno or 0, ""), 1
+    if isinstance(error, MemoryError):
+        return "out of memory", "fewer workers need less: --workers 1", 1
+    first = str(error).strip().splitlines()[:1]
+    return f"{type(error).__name__}: {first[0] if first else 'no message'}", "--debug shows where it came from", 1
+
+
+_OS_HINTS = {
+    13: "check the owner and the mode of that path",
+    28: "free some space and run the same command again; nothing was half-published",
+    30: "the file system is read-only; point runner.toml at a directory that can be written",
+    122: "the disk quota is used up; free some space and run the same command again",
+}
+
+
+def _details(error: Exception) -> Mapping[str, object]:
+    """What an error carries besides its words: file, line, failures and the like."""
+    if not isinstance(error, RunnerError):
+        return {}
+    hidden = {"message", "hint"}
+    return {name: value for name, value in vars(error).items() if name not in hidden and not name.startswith("_")}
