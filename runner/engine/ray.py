@@ -1,0 +1,282 @@
+"""Work on Ray: a local Ray that the run starts and ends, or a running cluster. The only file that imports ray.
+
+Local Ray is quiet (no dashboard, no usage reports, no worker output on the terminal) and keeps its
+files in a directory of its own, removed in the end; it keeps strangers out by its own token. A worker that dies is replaced and its task run again; tasks
+write to places of their own, so running one twice changes nothing. Few tasks are handed out at a time: a cluster
+that shrinks has little to give back, and Ctrl-C little to cancel.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import shutil
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cloudpickle
+
+from runner.engine.base import Cancelled, NodeAnswer
+from runner.engine.interrupts import held_interrupts
+from runner.engine.modules import Modules, install
+from runner.errors import EngineError
+
+__all__ = ["RayEngine"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MAX_RETRIES = 3
+"""How often a task whose worker died is run again."""
+
+IN_FLIGHT = 2
+"""Tasks handed out per worker: one that runs and one that waits, so that no worker idles."""
+
+OBJECT_STORE_BYTES = 80 * 2**20
+"""Of a local Ray: tasks and results are small, the data goes by files. Ray's own minimum is 75 MB."""
+
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+"""One kernel per core: libraries that would use all cores inside a worker fight over them."""
+
+SHIPPED_VARIABLES = ("RUNNER_CACHE_DIR", "NUMBA_CACHE_DIR")
+"""Taken to the workers of a cluster where the caller has them set."""
+
+
+def _work(modules: Modules, pickled: bytes) -> bytes:
+    """Runs in a worker. Exceptions travel as data, so that they arrive as they were raised, without Ray's wrapping."""
+    install(modules)
+    function, task = pickle.loads(pickled)  # noqa: S301  # made by this run's coordinator
+    try:
+        return cloudpickle.dumps((function(task), None))
+    except Exception as error:
+        return cloudpickle.dumps((None, _portable(error)))
+
+
+def _portable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  # just made here
+    except Exception:
+        return EngineError(f"a task failed with {type(error).__name__}: {error}")
+    return error
+
+
+class RayEngine:
+    """``address`` None starts a local Ray with ``workers`` workers; otherwise "auto", "host:port" or "ray://host:port".
+
+    modules: the author's, for workers that lack them. Raises EngineError where Ray cannot be started or reached.
+    """
+
+    name = "ray"
+
+    def __init__(self, workers: int, *, address: str | None = None, modules: Modules | None = None) -> None:
+        if workers < 1:
+            raise ValueError(f"an engine needs at least one worker, not {workers}")
+        self.workers = workers
+        self.address = address
+        self._directory: Path | None = None
+        self._pending: list[Any] = []
+        self._cancelled = threading.Event()
+        self._closed = False
+        ray = _import_ray()
+        try:
+            if ray.is_initialized():
+                raise EngineError(
+                    "this process has a Ray running already", hint="end it first, or use --engine threads"
+                )
+            if address is None:
+                self._start_local(ray)
+            else:
+                self._connect(ray, address)
+            self._modules = ray.put(modules if modules is not None else Modules())
+            self._call = ray.remote(_work)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start_local(self, ray: Any) -> None:
+        # Ray's sockets lie inside, and their paths may have 107 characters: a long TMPDIR would not do.
+        parent = tempfile.gettempdir()
+        self._directory = Path(tempfile.mkdtemp(prefix="runner-ray-", dir=parent if len(parent) < 20 else "/tmp"))  # noqa: S108
+        environment = {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            "RAY_enable_metrics_collection": "0",
+            **WORKER_ENVIRONMENT,
+        }
+        with _environment(environment), _as_found():
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=self.workers,
+                    num_gpus=0,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _temp_dir=str(self._directory),
+                )
+            except Exception as error:
+                raise EngineError(
+                    f"a local Ray cannot be started: {_line(error)}",
+                    hint="--engine threads does the same work in this process",
+                ) from error
+
+    def _connect(self, ray: Any, address: str) -> None:
+        variables = {name: os.environ[name] for name in SHIPPED_VARIABLES if name in os.environ}
+        with _as_found():
+            try:
+                ray.init(
+                    address=address,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **variables}},
+                )
+            except Exception as error:
+                raise EngineError(
+                    f"Ray at {address} cannot be reached: {_line(error)}",
+                    hint="see `ray status` there, or leave --address out",
+                ) from error
+
+    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+        ray = _import_ray()
+        self._cancelled.clear()
+        call = self._call.options(max_retries=MAX_RETRIES, num_cpus=1, retry_exceptions=False)
+        waiting = iter(tasks)
+        pending: list[Any] = []
+        self._pending = pending
+        try:
+            while True:
+                while len(pending) < IN_FLIGHT * self.workers:
+                    try:
+                        task = next(waiting)
+                    except StopIteration:
+                        break
+                    pending.append(call.remote(self._modules, cloudpickle.dumps((function, task))))
+                if not pending:
+                    return
+                done, _ = ray.wait(pending, num_returns=1)
+                if self._cancelled.is_set():
+                    raise Cancelled
+                pending.remove(done[0])
+                yield self._result(ray, done[0])
+        finally:
+            self._give_up(ray, pending)
+
+    def _result(self, ray: Any, reference: Any) -> Any:
+        try:
+            answer = ray.get(reference)
+        except ray.exceptions.TaskCancelledError:
+            raise Cancelled from None
+        except ray.exceptions.RayTaskError as error:
+            raise EngineError(
+                f"a worker cannot take its task: {_line(error.cause)}",
+                hint="the workers need the same releases of projection-runner and Python as this machine",
+            ) from error
+        except ray.exceptions.RayError as error:
+            raise EngineError(
+                f"a worker died {MAX_RETRIES + 1} times on the same task: {_line(error)}",
+                hint="finished partitions are kept, `--resume` does the rest; fewer --workers need less memory",
+            ) from error
+        result, failure = pickle.loads(answer)  # noqa: S301  # made by this run's workers
+        if failure is not None:
+            raise failure
+        return result
+
+    def _give_up(self, ray: Any, pending: list[Any]) -> None:
+        with suppress(Exception):
+            for reference in pending:
+                ray.cancel(reference, force=True)
+            if pending:
+                # Killed workers write nothing any more; until they are gone, the run is not over.
+                ray.wait(pending, num_returns=len(pending), timeout=10)
+        pending.clear()
+
+    def on_every_node(self, function: Callable[[T], R], task: T) -> tuple[NodeAnswer, ...]:
+        ray = _import_ray()
+        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        payload = cloudpickle.dumps((function, task))
+        asked = [
+            (
+                f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})",
+                self._call.options(
+                    num_cpus=0, max_retries=1, scheduling_strategy=strategy(node["NodeID"], soft=False)
+                ).remote(self._modules, payload),
+            )
+            for node in ray.nodes()
+            if node["Alive"] and node["Resources"].get("CPU", 0) > 0
+        ]
+        answers = []
+        for name, reference in asked:
+            try:
+                answers.append(NodeAnswer(name, self._result(ray, reference)))
+            except Exception as error:
+                answers.append(NodeAnswer(name, error))
+        return tuple(answers)
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+        ray = _import_ray()
+        with suppress(Exception):
+            for reference in tuple(self._pending):
+                ray.cancel(reference, force=True)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        with held_interrupts():
+            self._closed = True
+            with suppress(Exception), _as_found():
+                _import_ray().shutdown()
+            if self._directory is not None:
+                shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _import_ray() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import ray
+        import ray.exceptions
+        import ray.util.scheduling_strategies
+    return ray
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Ray's processes inherit these; the caller's own environment is as before afterwards."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _as_found() -> Iterator[None]:
+    """Ray sets a SIGTERM handler and warns about its own releases; the caller's process stays as it was."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if main else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            if main and before is not None:
+                signal.signal(signal.SIGTERM, before)
+
+
+def _line(error: BaseException | None) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]
