@@ -1,0 +1,261 @@
+"""Projection, ``@on`` and ``@key``: the class by which an author says how events are folded into rows.
+
+The class is turned into a ``ProjectionDefinition`` when it is created, and mistakes raise DefinitionError there. The methods
+stay plain functions: called by hand they do what the fold does, with the same checks on every assignment.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import FrameType, FunctionType
+from typing import Any, ClassVar, TypeVar
+
+from runner.bounded import Buckets, BucketsField, LastField, LastValues
+from runner.definition import HandlerDefinition, KeyPart, MergeDefinition, ProjectionDefinition, StateField
+from runner.errors import DefinitionError
+from runner.events import Event, class_annotations
+from runner.field_types import Unsupported, field_type, fixed_scale
+from runner.field_values import Check, check_for
+from runner.key_parts import handler_key, key_column
+from runner.values import Kind, ValueType
+
+__all__ = ["KeyFunction", "Projection", "key", "on"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class _On:
+    """What ``@on(...)`` notes on a method until the class is complete."""
+
+    event: type[Event]
+    each: str
+    key: Mapping[str, str]
+
+
+class KeyFunction(staticmethod):  # type: ignore[type-arg]  # its signature is any
+    """A function marked with ``@key``: computes a part of the key from the event."""
+
+
+def key(function: Callable[..., Any]) -> Any:
+    """Mark a function of a projection class that computes the key part of its name: ``def day(e) -> date`` (no self).
+
+    In a projection with ``each`` handlers it may take the element too: ``def part(e, line) -> str``.
+    """
+    if not isinstance(function, FunctionType):
+        raise DefinitionError("@key marks a function", hint="write @key, then def day(e) -> date")
+    return KeyFunction(function)
+
+
+def on(event: type[Event], *, each: str = "", key: Mapping[str, str] | None = None) -> Callable[[F], F]:
+    """Mark a method as the handler of an event class; ``on(Event)`` handles every event, with the header fields only.
+
+    each: a list field; the method is called once per element, as its third argument. key: for this handler only, key part
+    to field: ``{"sku": "product_code"}``.
+    """
+    frame = sys._getframe(1)  # noqa: SLF001  # mistakes are reported at the author's line
+    here = {"file": frame.f_code.co_filename, "line": frame.f_lineno}
+    if not (isinstance(event, type) and issubclass(event, Event)):
+        shown = getattr(event, "__name__", repr(event))
+        raise DefinitionError(
+            f"@on({shown}): {shown} is not an event class", hint="write @on(Deposited) with class Deposited(Event)", **here
+        )
+    if not isinstance(each, str):
+        raise DefinitionError(f"@on(..., each={each!r}): each is the name of a list field", hint='write each="lines"', **here)
+
+    def mark(function: F) -> F:
+        if not isinstance(function, FunctionType):
+            raise DefinitionError("@on marks a method written with def", hint="put @on nearest to the def", **here)
+        here["line"] = function.__code__.co_firstlineno
+        if hasattr(function, "__runner_on__"):
+            raise DefinitionError(
+                f"{function.__name__} has two @on", hint="write one handler for each event class, sharing a helper function", **here
+            )
+        if function.__name__ in sys._getframe(1).f_locals:  # noqa: SLF001  # the class body so far
+            raise DefinitionError(
+                f"there are two methods called {function.__name__}", hint="the second would hide the first; rename one", **here
+            )
+        function.__runner_on__ = _On(event, each, dict(key or {}))  # type: ignore[attr-defined]  # a note, read below
+        return function
+
+    return mark
+
+
+class Projection:
+    """A read model as a class: state fields with defaults, and a handler per event class.
+
+    Class keywords: key (columns; ("aggregate_id",)), name (of the read model; the class's in snake_case), indexes (tuples of
+    columns), version (1), compiled (True; False folds in plain Python), merge_floats (False).
+    """
+
+    __definition__: ClassVar[ProjectionDefinition]
+    __checks__: ClassVar[dict[str, Check]] = {}
+    __state__: ClassVar[tuple[tuple[str, Callable[[], Any]], ...]] = ()
+    __notes__: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, **state: Any) -> None:
+        own = self.__dict__
+        for name, make in type(self).__state__:
+            own[name] = make()
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def __init_subclass__(
+        cls,
+        *,
+        key: tuple[str, ...] | str = ("aggregate_id",),
+        name: str = "",
+        indexes: tuple[tuple[str, ...] | str, ...] = (),
+        version: int = 1,
+        compiled: bool = True,
+        merge_floats: bool = False,
+    ) -> None:
+        super().__init_subclass__()
+        frame = sys._getframe(1)  # noqa: SLF001  # annotations may name the frame's locals
+        try:
+            cls.__definition__ = _define(
+                cls,
+                frame,
+                key=(key,) if isinstance(key, str) else tuple(key),
+                name=name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower(),
+                indexes=tuple((i,) if isinstance(i, str) else tuple(i) for i in indexes),
+                version=version,
+                compiled=compiled,
+                merge_floats=merge_floats,
+            )
+        except DefinitionError as error:
+            if not error.file:
+                error.file, error.line = frame.f_code.co_filename, frame.f_lineno
+            raise
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check = self.__checks__.get(name)
+        if check is None:
+            raise AttributeError(f"{type(self).__name__} has no state field {name!r}; declare it: {name}: <type> = <default>")
+        self.__dict__[name] = check(value)
+
+    def delete(self) -> None:
+        """Remove the row, when the handler returns. A later event of the key starts from the defaults."""
+        self.__dict__["_deleted"] = True
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(self.__dict__[n] == other.__dict__[n] for n, _ in type(self).__state__)
+
+    __hash__ = None  # type: ignore[assignment]  # a state changes
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{n}={self.__dict__[n]!r}' for n, _ in type(self).__state__)})"
+
+
+def _define(cls: type[Projection], frame: FrameType, *, key: tuple[str, ...], **keywords: Any) -> ProjectionDefinition:
+    fields = _state_fields(cls, frame)
+    cls.__checks__ = {f.name: _state_check(f) for f in fields}
+    cls.__state__ = tuple((f.name, _maker(f, cls.__checks__[f.name])) for f in fields)
+    marked = _marked(cls)
+    functions = {n: v.__func__ for n, v in _members(cls).items() if isinstance(v, KeyFunction)}
+    keys = {n: handler_key(key, m.__runner_on__, functions) for n, m in marked.items()}  # type: ignore[attr-defined]
+    parts = tuple(key_column(part, [k[i] for k in keys.values()], [m.__runner_on__ for m in marked.values()]) for i, part in enumerate(key))  # type: ignore[attr-defined]
+    handlers = tuple(
+        HandlerDefinition(n, m, m.__runner_on__.event.__event__, m.__runner_on__.each, keys[n], m.__code__.co_filename, m.__code__.co_firstlineno)  # type: ignore[attr-defined]
+        for n, m in marked.items()
+    )
+    merge = cls.__dict__.get("merge")
+    definition = ProjectionDefinition(
+        cls=cls,
+        key=parts,
+        fields=fields,
+        handlers=handlers,
+        merge=None if merge is None else MergeDefinition(merge, merge.__code__.co_filename, merge.__code__.co_firstlineno),
+        module=cls.__module__,
+        qualname=cls.__qualname__,
+        file=frame.f_code.co_filename,
+        line=frame.f_lineno,
+        **keywords,
+    )
+    for name, method in marked.items():
+        setattr(cls, name, _called_by_hand(method))
+    return definition
+
+
+def _members(cls: type) -> dict[str, Any]:
+    """What the class and its bases define, bases first, a later definition in the place of the earlier."""
+    return {n: v for base in reversed(cls.__mro__) if base not in (Projection, object) for n, v in base.__dict__.items()}
+
+
+def _marked(cls: type) -> dict[str, FunctionType]:
+    found = {n: inspect.unwrap(v) for n, v in _members(cls).items() if isinstance(v, FunctionType)}
+    return {n: v for n, v in found.items() if hasattr(v, "__runner_on__")}
+
+
+def _state_fields(cls: type, frame: FrameType) -> tuple[StateField, ...]:
+    fields = {f.name: f for base in cls.__mro__[1:] if "__definition__" in base.__dict__ for f in base.__definition__.fields}
+    for name, annotation in class_annotations(cls, frame).items():
+        default = cls.__dict__.get(name, inspect.Parameter.empty)
+        try:
+            fields[name] = _state_field(name, annotation, default)
+        except (Unsupported, TypeError, ValueError, OverflowError) as error:
+            hint = error.hint if isinstance(error, Unsupported) else ""
+            raise DefinitionError(f"{cls.__qualname__}.{name}: {error}", hint=hint) from None
+        if name in cls.__dict__:
+            type.__delattr__(cls, name)
+    return tuple(fields.values())
+
+
+def _state_field(name: str, annotation: Any, default: Any) -> StateField:
+    if isinstance(default, (LastField, BucketsField)):
+        if typing.get_origin(annotation) is not list or len(typing.get_args(annotation)) != 1:
+            raise Unsupported("last(n) and buckets(...) fill a list field", f"write {name}: list[int] = ...")
+        element = field_type(typing.get_args(annotation)[0])
+        if isinstance(default, LastField):
+            return StateField(name, ValueType(Kind.LAST, element=element.type, capacity=default.capacity), (), element.enums)
+        edges = tuple(default.edges)
+        return StateField(name, ValueType(Kind.BUCKETS, element=element.type, edges=edges), (0,) * (len(edges) + 1))
+    found = field_type(annotation)
+    if default is inspect.Parameter.empty:
+        raise Unsupported("a state field needs a default", f"write {name}: ... = <value of a row that no event has reached>")
+    found = fixed_scale(found, default)
+    return StateField(name, found.type, check_for(found.type, name, found.enums)(default), found.enums)
+
+
+def _state_check(f: StateField) -> Check:
+    if f.type.kind in (Kind.LAST, Kind.BUCKETS):
+        how = f"self.{f.name}.append(v)" if f.type.kind is Kind.LAST else f"self.{f.name}.add(v)"
+
+        def refuse(value: object) -> None:
+            raise TypeError(f"{f.name} cannot be assigned to; write {how}")
+
+        return refuse
+    return check_for(f.type, f.name, f.enums)
+
+
+def _maker(f: StateField, check: Check) -> Callable[[], Any]:
+    default, type_ = f.default, f.type
+    if type_.kind is Kind.LAST:
+        assert type_.element is not None
+        element = check_for(type_.element, f"a value of {f.name}", f.enums)
+        return lambda: LastValues(type_.capacity, element)
+    if type_.kind is Kind.BUCKETS:
+        return lambda: Buckets(type_.edges)
+    return lambda: default
+
+
+def _called_by_hand(method: FunctionType) -> Callable[..., None]:
+    """The handler as a method: deletes take effect when it returns. A fold calls the function itself."""
+
+    @functools.wraps(method)
+    def handler(self: Projection, *arguments: Any, **keywords: Any) -> None:
+        self.__dict__.pop("_deleted", None)
+        method(self, *arguments, **keywords)
+        if self.__dict__.get("_deleted"):
+            for name, make in type(self).__state__:
+                self.__dict__[name] = make()
+
+    return handler
