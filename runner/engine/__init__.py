@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from runner.engine.auto import Choice, EngineName, choose
 from runner.engine.base import Cancelled, Engine, NodeAnswer, raise_if_cancelled
 from runner.engine.modules import Modules, gather
 from runner.engine.threads import InProcessEngine, ThreadEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "Cancelled",

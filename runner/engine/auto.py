@@ -56,7 +56,8 @@ def choose(asked: EngineName, *, workers: int, events: int, plain: int, address:
         return Choice(
             "threads",
             workers,
-            f"threads: compiled folds run in threads as fast as on a local Ray, which costs {RAY_SECONDS:g} s to start and end",
+            "threads: compiled folds run in them as fast as on a local Ray, "
+            f"which costs {RAY_SECONDS:g} s to start and end",
         )
     least = break_even(workers)
     work = events * plain
@@ -64,8 +65,8 @@ def choose(asked: EngineName, *, workers: int, events: int, plain: int, address:
         return Choice(
             "ray",
             workers,
-            f"a local Ray: {work:,} events to fold in plain Python, over the {least:,} from which its {workers} processes "
-            f"make up for the {RAY_SECONDS:g} s to start and end it",
+            f"a local Ray: {work:,} events to fold in plain Python, over the {least:,} from which its {workers} "
+            f"processes make up for the {RAY_SECONDS:g} s to start and end it",
         )
     reason = (
         "one worker gains nothing by a local Ray"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Cancelled", "Engine", "NodeAnswer", "cancellation", "raise_if_cancelled"]
 
@@ -24,7 +26,7 @@ class NodeAnswer:
 
 
 class Engine(Protocol):
-    """Runs module-level functions over tasks. Tasks and results pickle; they are small (the data is in the log and in files).
+    """Runs module-level functions over tasks. Tasks and results pickle and are small: the data is in files.
 
     All engines give the same results; only the order in which they arrive differs.
     """
@@ -48,7 +50,7 @@ class Engine(Protocol):
         """The function's answer from each machine that may be given tasks."""
 
     def cancel(self) -> None:
-        """Give up everything under way, from any thread: the iterator of ``run`` raises Cancelled. ``close`` is still wanted."""
+        """Give up everything under way, from any thread: the iterator of ``run`` raises Cancelled."""
 
     def close(self) -> None:
         """End the workers and what was started for them. Never raises; may be called twice."""

@@ -1,6 +1,6 @@
 """The author's modules on their way to workers that do not have them: source texts, imported there from memory.
 
-A worker imports the shipped text even where it has a module of that name, for the fingerprints were taken from the shipped one.
+A worker imports the shipped text even where it has a module of that name: the fingerprints were taken from the shipped.
 Files keep the author's path and lines in messages, and ``inspect.getsource`` gives the shipped text.
 """
 
@@ -12,20 +12,23 @@ import importlib.machinery
 import linecache
 import sys
 import sysconfig
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import TYPE_CHECKING
 
 from runner.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["Modules", "ShippedModule", "gather", "install"]
 
 
 @dataclass(frozen=True)
 class ShippedModule:
-    """One module's text. ``file`` is the author's path; ``path`` is the package's ``__path__``, None for a plain module."""
+    """One module's text. ``file``: the author's path; ``path``: a package's ``__path__``, None for a plain module."""
 
     name: str
     source: str
@@ -144,7 +147,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def install(modules: Modules) -> None:
-    """Make these importable in this process, in the place of what it has under their names. Doing it again costs nothing."""
+    """Make these importable here, in the place of what has their names. Doing it again costs nothing."""
     if not modules.modules:
         return
     finder = _Finder(modules)

@@ -1,9 +1,9 @@
 """Work on Ray: a local Ray that the run starts and ends, or a running cluster. The only file that imports ray.
 
-Local Ray is quiet (no dashboard, no usage reports, no worker output on the terminal) and keeps its
-files in a directory of its own, removed in the end; it keeps strangers out by its own token. A worker that dies is replaced and its task run again; tasks
-write to places of their own, so running one twice changes nothing. Few tasks are handed out at a time: a cluster
-that shrinks has little to give back, and Ctrl-C little to cancel.
+Local Ray is quiet (no dashboard, no usage reports, no worker output on the terminal) and keeps its files in a directory
+of its own, removed in the end; it keeps strangers out by its own token. A worker that dies is replaced and its task
+run again; tasks write to places of their own, so running one twice changes nothing. Few tasks are handed out at a
+time: a cluster that shrinks has little to give back, and Ctrl-C little to cancel.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
-
-import cloudpickle
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner.engine.base import Cancelled, NodeAnswer
 from runner.engine.interrupts import held_interrupts
 from runner.engine.modules import Modules, install
 from runner.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["RayEngine"]
 
@@ -37,7 +37,7 @@ MAX_RETRIES = 3
 """How often a task whose worker died is run again."""
 
 IN_FLIGHT = 2
-"""Tasks handed out per worker: one that runs and one that waits, so that no worker idles."""
+"""Tasks handed out per worker of a local Ray: one that runs and one that waits, so that no worker idles."""
 
 OBJECT_STORE_BYTES = 80 * 2**20
 """Of a local Ray: tasks and results are small, the data goes by files. Ray's own minimum is 75 MB."""
@@ -54,9 +54,9 @@ def _work(modules: Modules, pickled: bytes) -> bytes:
     install(modules)
     function, task = pickle.loads(pickled)  # noqa: S301  # made by this run's coordinator
     try:
-        return cloudpickle.dumps((function(task), None))
+        return pickle.dumps((function(task), None))
     except Exception as error:
-        return cloudpickle.dumps((None, _portable(error)))
+        return pickle.dumps((None, _portable(error)))
 
 
 def _portable(error: Exception) -> Exception:
@@ -85,11 +85,9 @@ class RayEngine:
         self._cancelled = threading.Event()
         self._closed = False
         ray = _import_ray()
+        if ray.is_initialized():
+            raise EngineError("this process has a Ray running already", hint="end it first, or use --engine threads")
         try:
-            if ray.is_initialized():
-                raise EngineError(
-                    "this process has a Ray running already", hint="end it first, or use --engine threads"
-                )
             if address is None:
                 self._start_local(ray)
             else:
@@ -150,16 +148,18 @@ class RayEngine:
         self._cancelled.clear()
         call = self._call.options(max_retries=MAX_RETRIES, num_cpus=1, retry_exceptions=False)
         waiting = iter(tasks)
+        # A cluster may have more cores than the run was given: there, what is handed out is what runs.
+        room = self.workers * (IN_FLIGHT if self.address is None else 1)
         pending: list[Any] = []
         self._pending = pending
         try:
             while True:
-                while len(pending) < IN_FLIGHT * self.workers:
+                while len(pending) < room:
                     try:
                         task = next(waiting)
                     except StopIteration:
                         break
-                    pending.append(call.remote(self._modules, cloudpickle.dumps((function, task))))
+                    pending.append(call.remote(self._modules, pickle.dumps((function, task))))
                 if not pending:
                     return
                 done, _ = ray.wait(pending, num_returns=1)
@@ -202,7 +202,7 @@ class RayEngine:
     def on_every_node(self, function: Callable[[T], R], task: T) -> tuple[NodeAnswer, ...]:
         ray = _import_ray()
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-        payload = cloudpickle.dumps((function, task))
+        payload = pickle.dumps((function, task))
         asked = [
             (
                 f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})",

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.engine.base import Cancelled, Engine, raise_if_cancelled
 from runner.errors import FoldError, FoldFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["CHECKS", "check_worker_killed"]
 
@@ -34,10 +37,10 @@ def _fail_at_seven(number: int) -> int:
 
 
 def _fail_oddly(number: int) -> int:
-    class Odd(Exception):  # local: cannot be found by another process
+    class OddError(Exception):  # local: cannot be found by another process
         pass
 
-    raise Odd(f"odd {number}")
+    raise OddError(f"odd {number}")
 
 
 def _note_and_wait(place: str) -> str:
@@ -54,6 +57,14 @@ def _die_once(place: str) -> int:
         path.write_text("died", encoding="utf-8")
         os.kill(os.getpid(), signal.SIGKILL)
     return os.getpid()
+
+
+def _raised(engine: Engine, function: Callable[[int], int], tasks: int) -> Exception:
+    try:
+        list(engine.run(function, range(tasks)))
+    except Exception as error:
+        return error
+    raise AssertionError("the task's exception was not raised")
 
 
 def check_results(engine: Engine, directory: Path) -> None:
@@ -73,20 +84,13 @@ def check_order(engine: Engine, directory: Path) -> None:
 
 def check_exceptions(engine: Engine, directory: Path) -> None:
     """An exception arrives as what it is, with its data; the engine goes on to work afterwards."""
-    try:
-        list(engine.run(_fail_at_seven, range(20)))
-    except FoldError as error:
-        assert error.failures[0].position == 12345, f"the error lost its data: {error.failures}"
-        assert "deposited failed at position 12345" in str(error)
-        assert error.hint, "the error lost its hint"
-    else:
-        raise AssertionError("the task's exception was not raised")
-    try:
-        list(engine.run(_fail_oddly, [3]))
-    except Exception as error:
-        assert "odd 3" in str(error), f"an exception that cannot travel lost its words: {error!r}"
-    else:
-        raise AssertionError("the task's exception was not raised")
+    error = _raised(engine, _fail_at_seven, 20)
+    assert isinstance(error, FoldError), f"the exception changed on its way: {error!r}"
+    assert error.failures[0].position == 12345, f"the error lost its data: {error.failures}"
+    assert "deposited failed at position 12345" in str(error)
+    assert error.hint, "the error lost its hint"
+    odd = _raised(engine, _fail_oddly, 1)
+    assert "odd 0" in str(odd), f"an exception that cannot travel lost its words: {odd!r}"
     assert list(engine.run(_square, [4])) == [16]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from runner.engine import Engine, InProcessEngine, ThreadEngine
 from runner.testing.executors import CHECKS, check_worker_killed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
