@@ -1,4 +1,4 @@
-"""The civil calendar in int64: days since 1970-01-01 to year, month and day of the proleptic Gregorian calendar, and back.
+"""The civil calendar in int64: days since 1970-01-01 to year, month and day (proleptic Gregorian), and back.
 
 The algorithms are Howard Hinnant's ``civil_from_days`` and ``days_from_civil``
 (https://howardhinnant.github.io/date_algorithms.html): years run from March, so that the leap day is a year's last, and
@@ -15,10 +15,10 @@ from numba import njit
 from runner.kernels.status import RANGE
 
 __all__ = [
-    "DATE_MAX",
-    "DATE_MIN",
     "DATETIME_MAX",
     "DATETIME_MIN",
+    "DATE_MAX",
+    "DATE_MIN",
     "DAY",
     "day_of",
     "days_of",

@@ -1,16 +1,18 @@
-"""Decimals as scaled int64: fewer digits, exactly or by a rounding rule; and the counter of a bucket that a value falls in."""
+"""Decimals as scaled int64: fewer digits, exactly or by a rounding rule. And the bucket that a value falls in."""
 
 from __future__ import annotations
 
 import decimal
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from runner.kernels.status import SCALE
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["ROUNDINGS", "bucket_of", "exact_digits", "rounded_digits"]
 
