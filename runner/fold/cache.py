@@ -1,0 +1,116 @@
+"""Compiled modules on disk: generated source is written to a file, compiled once, and loaded by every later process.
+
+One directory per module, named by a digest of its source, the runner's compiled parts, Numba's release and the processor::
+
+    <cache>/<digest>/module.py      the source; Numba keeps machine code in __pycache__ beside it
+    <cache>/<digest>/complete       written last: the machine code is there, loading it needs no lock
+
+Where several processes want a module that is not there, one compiles under a file lock and the others wait, so no two
+ever write one index (numba#4807). <cache> is ``$RUNNER_CACHE_DIR/kernels``, or ``~/.cache/projection-runner/kernels``, or
+a private temporary directory where neither can be written. It holds pickles, so it must belong to the user who runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+import threading
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from filelock import FileLock
+
+__all__ = ["cache_directory", "load_module", "module_digest"]
+
+_loaded: dict[str, ModuleType] = {}
+_loading = threading.Lock()
+
+
+def cache_directory() -> Path:
+    """Where compiled modules are kept; made, and private to the user."""
+    named = os.environ.get("RUNNER_CACHE_DIR")
+    home = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "projection-runner"
+    fallback = Path(tempfile.gettempdir()) / f"projection-runner-{os.getuid()}"
+    for base in (home, fallback):
+        directory = base / "kernels"
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(directory, os.W_OK) and directory.stat().st_uid == os.getuid():
+            return directory
+    return Path(tempfile.mkdtemp(prefix="projection-runner-"))
+
+
+@cache
+def _surroundings() -> bytes:
+    """All that decides the machine code beside the source: the kernels' own text, Numba, Python and the processor."""
+    import llvmlite
+    import numba
+    from llvmlite import binding
+
+    digest = hashlib.sha256()
+    kernels = Path(__file__).resolve().parents[1] / "kernels"
+    for file in sorted(kernels.glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    for fact in (numba.__version__, llvmlite.__version__, sys.version, binding.get_host_cpu_name()):
+        digest.update(fact.encode() + b"\0")
+    digest.update(binding.get_host_cpu_features().flatten().encode())
+    return digest.digest()
+
+
+def module_digest(source: str) -> str:
+    """32 hex digits: equal for equal source on equal surroundings."""
+    return hashlib.sha256(_surroundings() + source.encode()).hexdigest()[:32]
+
+
+def load_module(source: str) -> ModuleType:
+    """The module of this source, whose functions have explicit signatures and ``cache=True``; compiled where it is not yet.
+
+    Any number of processes and threads may ask at once. Loading from the cache takes milliseconds.
+    """
+    digest = module_digest(source)
+    with _loading:
+        found = _loaded.get(digest)
+        if found is None:
+            found = _loaded[digest] = _load(source, digest)
+        return found
+
+
+def _load(source: str, digest: str) -> ModuleType:
+    directory = cache_directory() / digest
+    complete = directory / "complete"
+    if complete.exists():
+        return _import(directory / "module.py", digest)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with FileLock(directory / "lock"):
+        if not complete.exists():
+            # A compiler that was killed may have left anything: begin again from nothing.
+            for left in sorted(directory.rglob("*"), reverse=True):
+                if left.is_file() and left.name != "lock":
+                    left.unlink()
+            (directory / "module.py").write_text(source)
+            module = _import(directory / "module.py", digest)
+            complete.touch()
+            return module
+    return _import(directory / "module.py", digest)
+
+
+def _import(file: Path, digest: str) -> ModuleType:
+    name = f"runner_kernel_{digest}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Numba looks functions of a cached module up by its name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

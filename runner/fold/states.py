@@ -1,0 +1,124 @@
+"""State rows as the kernel holds them: one aligned structured array per projection, a field of the state a field of the row.
+
+``f_<name>`` is the value (int64, float64 or uint8; strings and UUIDs as ids of the pool, enums as the member's index),
+``v_<name>`` whether it is there (Optional), ``n_<name>`` how many a ``last(n)`` holds (oldest first). ``_alive`` is 1 for rows that
+stand in the read model.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from runner.definition import ProjectionDefinition
+from runner.field_values import EPOCH, microseconds, scaled
+from runner.values import Kind, ValueType
+
+__all__ = ["ALIVE", "default_row", "grown", "kernel_value", "state_dtype", "value_dtype"]
+
+ALIVE = "_alive"
+EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+
+def value_dtype(type_: ValueType) -> np.dtype[Any]:
+    """How the kernel holds a value of this type."""
+    if type_.kind is Kind.FLOAT:
+        return np.dtype(np.float64)
+    return np.dtype(np.uint8) if type_.kind is Kind.BOOL else np.dtype(np.int64)
+
+
+def state_dtype(definition: ProjectionDefinition) -> np.dtype[Any]:
+    """The row of a projection's state; flags stand last, so that rows are as short as can be."""
+    wide: list[tuple[Any, ...]] = []
+    flags: list[tuple[Any, ...]] = []
+    for f in definition.fields:
+        value = f"f_{f.name}"
+        if f.type.kind is Kind.LAST:
+            assert f.type.element is not None
+            element = value_dtype(f.type.element)
+            (flags if element.itemsize == 1 else wide).append((value, element, (f.type.capacity,)))
+            wide.append((f"n_{f.name}", np.int64))
+            if f.type.element.optional:
+                flags.append((f"v_{f.name}", np.uint8, (f.type.capacity,)))
+        elif f.type.kind is Kind.BUCKETS:
+            wide.append((value, np.int64, (len(f.type.edges) + 1,)))
+        else:
+            dtype = value_dtype(f.type)
+            (flags if dtype.itemsize == 1 else wide).append((value, dtype))
+            if f.type.optional:
+                flags.append((f"v_{f.name}", np.uint8))
+    return np.dtype([*wide, *flags, (ALIVE, np.uint8)], align=True)
+
+
+def default_row(definition: ProjectionDefinition, text_id: Callable[[str], int]) -> npt.NDArray[np.void]:
+    """One row, void[1], of the defaults. text_id: the pool id of a text."""
+    row = np.zeros(1, state_dtype(definition))
+    for f in definition.fields:
+        if f.type.kind in (Kind.LAST, Kind.BUCKETS):
+            continue  # both begin empty
+        if f.default is not None:
+            row[f"f_{f.name}"] = kernel_value(f.default, f.type, text_id)
+            if f.type.optional:
+                row[f"v_{f.name}"] = 1
+    return row
+
+
+def kernel_value(value: Any, type_: ValueType, text_id: Callable[[str], int]) -> int | float:
+    """A normalised Python value, not None, as the kernel holds it."""
+    kind = type_.kind
+    if kind in (Kind.STR, Kind.UUID):
+        return text_id(str(value) if isinstance(value, UUID) else value)
+    if kind is Kind.ENUM:
+        return type_.members.index(value.value if isinstance(value, enum.Enum) else value)
+    return _NUMBERS[kind](value, type_)
+
+
+def _instant(value: datetime, _type: ValueType) -> int:
+    return microseconds(value.astimezone(UTC) - EPOCH)
+
+
+def _days(value: date, _type: ValueType) -> int:
+    return value.toordinal() - EPOCH_DAY
+
+
+def _duration(value: timedelta, _type: ValueType) -> int:
+    return microseconds(value)
+
+
+def _decimal(value: Decimal, type_: ValueType) -> int:
+    return scaled(value, type_)
+
+
+_NUMBERS: dict[Kind, Callable[[Any, ValueType], int | float]] = {
+    Kind.INT: lambda v, _: int(v),
+    Kind.FLOAT: lambda v, _: float(v),
+    Kind.BOOL: lambda v, _: int(v),
+    Kind.DATETIME: _instant,
+    Kind.DATE: _days,
+    Kind.TIMEDELTA: _duration,
+    Kind.DECIMAL: _decimal,
+}
+
+
+def grown(states: npt.NDArray[np.void], default: npt.NDArray[np.void], rows: int) -> npt.NDArray[np.void]:
+    """The states with room for at least ``rows`` rows; new room holds defaults."""
+    have = len(states)
+    if rows <= have:
+        return states
+    size = max(rows, 2 * have, 64)
+    if not default.view(np.uint8).any():
+        new = np.zeros(size, states.dtype)
+    else:
+        new = np.empty(size, states.dtype)
+        # As bytes: numpy copies a structured scalar field by field, and would leave the padding to chance.
+        width = states.dtype.itemsize
+        new.view(np.uint8).reshape(size, width)[have:] = default.view(np.uint8).reshape(1, width)
+    new.view(np.uint8)[: have * states.dtype.itemsize] = states.view(np.uint8)
+    return new
