@@ -1,0 +1,117 @@
+"""Every metric that the runner gives: name, kind, unit, labels, meaning. Dashboards and alerts rest on this file.
+
+Counters end in ``_total`` as they are exposed; seconds and bytes stand in the name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["METRICS", "Metric"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. ``labels`` in the order in which values are given."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    unit: str
+    labels: tuple[str, ...]
+    help: str
+
+
+EVENTS_READ = Metric(
+    "runner_events_read_total", "counter", "events", ("source",), "Events that sync took from a source."
+)
+BATCHES_READ = Metric(
+    "runner_batches_read_total", "counter", "batches", ("source",), "Batches that sync took from a source."
+)
+SOURCE_BYTES_READ = Metric(
+    "runner_source_read_bytes", "gauge", "bytes", ("source",), "How far this sync is in the bytes of a source."
+)
+LINES_REJECTED = Metric(
+    "runner_lines_rejected_total", "counter", "lines", ("source",), "Bad lines that went to a rejects file."
+)
+EVENTS_SCANNED = Metric(
+    "runner_events_scanned_total", "counter", "events", (), "Events of the log that went through a fold."
+)
+BATCHES_SCANNED = Metric(
+    "runner_batches_scanned_total", "counter", "batches", (), "Batches of the log that went through a fold."
+)
+PARTITIONS_FOLDED = Metric(
+    "runner_partitions_folded_total", "counter", "partitions", (), "Partitions that were folded."
+)
+EVENTS_FOLDED = Metric("runner_events_folded_total", "counter", "events", ("projection",), "Events that had a handler.")
+EVENTS_PASSED_OVER = Metric(
+    "runner_events_passed_over_total", "counter", "events", ("projection",), "Events that had no handler."
+)
+PARTITIONS_BY_TWIN = Metric(
+    "runner_partitions_by_twin_total",
+    "counter",
+    "partitions",
+    ("projection",),
+    "Partitions that the plain twin folded, much slower than a compiled fold.",
+)
+ROWS_WRITTEN = Metric("runner_rows_written_total", "counter", "rows", ("projection",), "Rows written to a read model.")
+ROWS_DELETED = Metric(
+    "runner_rows_deleted_total", "counter", "rows", ("projection",), "Rows deleted from a read model."
+)
+AGGREGATES_PROVED = Metric(
+    "runner_aggregates_proved_total",
+    "counter",
+    "aggregates",
+    ("projection",),
+    "Aggregates folded twice and found equal.",
+)
+STAGE_SECONDS = Metric("runner_stage_seconds_total", "counter", "seconds", ("stage",), "Wall time of a run's stages.")
+WORKER_SECONDS = Metric(
+    "runner_worker_seconds_total", "counter", "seconds", ("stage",), "Time of all workers in scan, fold and write."
+)
+EVENTS_PER_SECOND = Metric(
+    "runner_events_per_second", "gauge", "events/s", ("stage",), "Events over wall time of the stage that ended last."
+)
+CHECKPOINT = Metric(
+    "runner_checkpoint_position", "gauge", "position", ("projection",), "The position that a read model reflects."
+)
+LOG_POSITION = Metric(
+    "runner_log_position", "gauge", "position", (), "The log's last position when a checkpoint moved."
+)
+LAG = Metric(
+    "runner_lag_events", "gauge", "events", ("projection",), "Events of the log behind a read model's checkpoint."
+)
+JOBS = Metric(
+    "runner_jobs_total", "counter", "jobs", ("what", "outcome"), "Jobs that ended: succeeded, failed, interrupted."
+)
+JOBS_RUNNING = Metric("runner_jobs_running", "gauge", "jobs", ("what",), "Jobs under way.")
+JOB_SECONDS = Metric("runner_job_seconds", "gauge", "seconds", ("what",), "Wall time of the job that ended last.")
+LAST_SUCCESS = Metric(
+    "runner_last_success_timestamp_seconds", "gauge", "seconds since 1970", ("what",), "When a job last succeeded."
+)
+
+METRICS: tuple[Metric, ...] = (
+    EVENTS_READ,
+    BATCHES_READ,
+    SOURCE_BYTES_READ,
+    LINES_REJECTED,
+    EVENTS_SCANNED,
+    BATCHES_SCANNED,
+    PARTITIONS_FOLDED,
+    EVENTS_FOLDED,
+    EVENTS_PASSED_OVER,
+    PARTITIONS_BY_TWIN,
+    ROWS_WRITTEN,
+    ROWS_DELETED,
+    AGGREGATES_PROVED,
+    STAGE_SECONDS,
+    WORKER_SECONDS,
+    EVENTS_PER_SECOND,
+    CHECKPOINT,
+    LOG_POSITION,
+    LAG,
+    JOBS,
+    JOBS_RUNNING,
+    JOB_SECONDS,
+    LAST_SUCCESS,
+)
