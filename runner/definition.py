@@ -178,9 +178,9 @@ class ProjectionDefinition:
     @cached_property
     def reads(self) -> Mapping[str, frozenset[str]]:
         """By handler name: the fields of the event (header and payload) that it, its key and its helpers read."""
-        from runner.source_code import fields_read  # reads the author's files; only a run needs it
+        from runner.field_reads import fields_read  # reads the author's files; only a run needs it
 
-        return {h.name: fields_read(h) for h in self.handlers}
+        return {h.name: fields_read(h, self.cls) for h in self.handlers}
 
     @property
     def header_columns(self) -> frozenset[str]:

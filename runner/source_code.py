@@ -1,4 +1,4 @@
-"""The author's functions as source: syntax trees with the lines of their files, the names they use, the fields they read.
+"""The author's functions as source: syntax trees with the lines of their files, and what the names in them stand for.
 
 Not for running anything: trees are read, compared and (by the twin and the compiler) rewritten.
 """
@@ -7,23 +7,33 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import inspect
 import linecache
 import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runner.errors import DefinitionError
 
-if TYPE_CHECKING:
-    from runner.definition import HandlerDefinition
-
-__all__ = ["MISSING", "FunctionSource", "fields_read", "function_source", "is_authored", "local_names", "loaded_names", "resolve"]
-
-FunctionNode = ast.FunctionDef | ast.Lambda
+__all__ = [
+    "MISSING",
+    "FunctionSource",
+    "Use",
+    "body_nodes",
+    "class_function",
+    "function_source",
+    "global_names",
+    "is_authored",
+    "line_of_name",
+    "loaded_names",
+    "local_names",
+    "resolve",
+    "uses",
+    "value_of",
+]
 
 MISSING: Any = type("missing", (), {"__repr__": lambda _: "missing"})()
 """What ``resolve`` gives for a name that is not defined (yet)."""
@@ -48,45 +58,97 @@ class FunctionSource:
         return tuple(a.arg for a in (*self.node.args.posonlyargs, *self.node.args.args))
 
 
-@lru_cache(maxsize=256)
-def _file_tree(file: str, text: str) -> ast.Module:
-    return ast.parse(text, file)
+@dataclass(frozen=True)
+class Use:
+    """A name or dotted name that a function reads and does not assign, and what it stands for (perhaps MISSING).
+
+    value: of the longest part of the dotted name that leads through modules and classes; rest: what follows it.
+    """
+
+    node: ast.expr
+    name: str
+    value: Any
+    rest: tuple[str, ...] = ()
+
+
+@functools.lru_cache(maxsize=64)
+def _file_tree(file: str, text: str) -> tuple[ast.Module, dict[tuple[str, int], ast.FunctionDef]]:
+    tree = ast.parse(text, file)
+    found = {(n.name, _first_line(n)): n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+    return tree, found
+
+
+def _read(file: str, names: dict[str, Any] | None = None) -> str:
+    linecache.checkcache(file)
+    return "".join(linecache.getlines(file, names))
 
 
 def function_source(function: Callable[..., Any]) -> FunctionSource:
-    """The source of a plain Python function (wrappers made by the runner are looked through).
+    """The source of a plain Python function (wrappers that keep ``__wrapped__`` are looked through).
 
     Raises DefinitionError where the text is not to be had (typed into an interpreter), or it is a lambda.
     """
     function = inspect.unwrap(function)
     code = function.__code__
     file = code.co_filename
-    linecache.checkcache(file)
-    text = "".join(linecache.getlines(file, function.__globals__))
-    name = function.__qualname__
+    text = _read(file, function.__globals__)
+    here = {"file": file, "line": code.co_firstlineno}
     if not text:
-        raise DefinitionError(f"the source of {name} cannot be read", hint="put it into a module file", file=file, line=code.co_firstlineno)
-    for node in ast.walk(_file_tree(file, text)):
-        if isinstance(node, ast.FunctionDef) and node.name == code.co_name and _first_line(node) == code.co_firstlineno:
-            return FunctionSource(function, node, file)
-    raise DefinitionError(
-        f"{name} is not a function that is written with def in {file}",
-        hint="write it with def; if the file changed since it was imported, start again",
-        file=file,
-        line=code.co_firstlineno,
-    )
+        raise DefinitionError(f"the source of {function.__qualname__} cannot be read", hint="put it into a module file", **here)
+    node = _file_tree(file, text)[1].get((code.co_name, code.co_firstlineno))
+    if node is None:
+        raise DefinitionError(
+            f"{function.__qualname__} is not a function that is written with def in its file",
+            hint="write it with def; if the file changed since it was imported, start again",
+            **here,
+        )
+    return FunctionSource(function, node, file)
 
 
 def _first_line(node: ast.FunctionDef) -> int:
     return min([node.lineno, *(d.lineno for d in node.decorator_list)])
 
 
-def is_authored(value: object) -> bool:
-    """Whether it is a Python function of the author's (not of the standard library or of the runner), to be looked into."""
-    if not isinstance(value, types.FunctionType):
+def line_of_name(file: str, class_name: str, near: int, name: str) -> int:
+    """The line at which a class body assigns or annotates a name; ``near`` (the class's line) where that is not found."""
+    try:
+        tree = _file_tree(file, _read(file))[0]
+    except SyntaxError:
+        return near
+    classes = [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == class_name]
+    for statement in min(classes, key=lambda n: abs(n.lineno - near)).body if classes else []:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        if any(isinstance(t, ast.Name) and t.id == name for t in targets):
+            return statement.lineno
+        if isinstance(statement, ast.FunctionDef) and statement.name == name:
+            return statement.lineno
+    return near
+
+
+def is_authored(value: object, near: Callable[..., Any] | None = None) -> bool:
+    """Whether it is a Python function (or a cached one) of the author's, to be looked into.
+
+    Functions of the standard library, of the runner and of installed packages are not, except where ``near``, the function that
+    uses it, is of the same package.
+    """
+    function = inspect.unwrap(value) if callable(value) else value
+    if not isinstance(function, types.FunctionType):
         return False
-    top = (value.__module__ or "").partition(".")[0]
-    return top not in sys.stdlib_module_names and not (value.__module__ or "").startswith("runner.")
+    return authored_module(function.__module__ or "", function.__code__.co_filename, near)
+
+
+def authored_module(module: str, file: str, near: Callable[..., Any] | None = None) -> bool:
+    """Whether a module is the author's own code."""
+    top = module.partition(".")[0]
+    if file.startswith("<") and not linecache.getlines(file):
+        return False
+    if top in sys.stdlib_module_names and top != "__main__":
+        return False
+    if top == "runner" and not module.startswith("runner.testing.samples"):
+        return False
+    if near is not None and (near.__module__ or "").partition(".")[0] == top:
+        return True
+    return "site-packages" not in file and "dist-packages" not in file
 
 
 def resolve(function: Callable[..., Any], name: str) -> Any:
@@ -105,95 +167,101 @@ def resolve(function: Callable[..., Any], name: str) -> Any:
 
 def local_names(node: ast.FunctionDef) -> frozenset[str]:
     """Parameters and assigned names of a function."""
-    arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg)
-    names = {a.arg for a in arguments if a is not None}
+    names = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
             names.add(inner.id)
         elif isinstance(inner, (ast.FunctionDef, ast.ClassDef)) and inner is not node:
             names.add(inner.name)
-        elif isinstance(inner, ast.arg):
-            names.add(inner.arg)
-        elif isinstance(inner, ast.ExceptHandler) and inner.name:
-            names.add(inner.name)
-        elif isinstance(inner, (ast.MatchAs, ast.MatchStar)) and inner.name:
+        elif isinstance(inner, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and inner.name:
             names.add(inner.name)
         elif isinstance(inner, ast.alias):
             names.add((inner.asname or inner.name).partition(".")[0])
     return frozenset(names)
 
 
+def global_names(file: str) -> frozenset[str]:
+    """Names that some function of a file rebinds through ``global``."""
+    text = _read(file)
+    return _globals_of(file, text) if text else frozenset()
+
+
+@functools.lru_cache(maxsize=64)
+def _globals_of(file: str, text: str) -> frozenset[str]:
+    return frozenset(name for n in ast.walk(_file_tree(file, text)[0]) if isinstance(n, ast.Global) for name in n.names)
+
+
 def body_nodes(node: ast.FunctionDef) -> Iterator[ast.AST]:
-    """All nodes that run when it is called or defined: body and defaults; not decorators, annotations of arguments."""
+    """All nodes that run when it is called or defined: body and defaults; not decorators or annotations of arguments."""
     for part in (*node.body, *node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)):
-        yield from ast.walk(part)
+        yield from _running(part)
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for name, child in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list", "type_params"):
+            continue
+        for inner in child if isinstance(child, list) else [child]:
+            if isinstance(inner, ast.AST):
+                yield from _running(inner)
 
 
 def loaded_names(node: ast.FunctionDef) -> tuple[str, ...]:
     """Names that it reads and does not assign, sorted."""
-    local = local_names(node)
     loaded = {n.id for n in body_nodes(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return tuple(sorted(loaded - local))
+    return tuple(sorted(loaded - local_names(node)))
 
 
-def value_of(function: Callable[..., Any], node: ast.expr, local: frozenset[str]) -> Any:
-    """The value of a name or dotted name, as far as modules and classes lead; MISSING where it is local or unknown."""
+def value_of(function: Callable[..., Any], node: ast.expr, local: frozenset[str], owner: type | None = None) -> Any:
+    """The value of a name or dotted name, as far as modules and classes lead; MISSING where it is local or unknown.
+
+    owner: the projection class, where the function is one of its methods: ``self.method`` is then the method.
+    """
     if isinstance(node, ast.Name):
         return MISSING if node.id in local else resolve(function, node.id)
     if isinstance(node, ast.Attribute):
+        if owner is not None and isinstance(node.value, ast.Name):
+            code = inspect.unwrap(function).__code__
+            if code.co_argcount and node.value.id == code.co_varnames[0]:
+                return class_function(owner, node.attr)
         base = value_of(function, node.value, local)
         if isinstance(base, (types.ModuleType, type)):
-            return inspect.getattr_static(base, node.attr, MISSING) if isinstance(base, type) else getattr(base, node.attr, MISSING)
+            return getattr(base, node.attr, MISSING)
     return MISSING
 
 
-def fields_read(handler: HandlerDefinition) -> frozenset[str]:
-    """The event's fields (header and payload) that a handler, its helpers and its key functions read.
-
-    Where the event is passed somewhere that cannot be looked into, all fields count as read.
-    """
-    source = function_source(handler.function)
-    names: set[str] = set()
-    if len(source.parameters) > 1:
-        names |= _reads(source, 1, frozenset())
-    for part in handler.key:
-        if part.scope in ("header", "event", "aggregate_id"):
-            names.add(part.name)
-        elif part.function is not None:
-            names |= _reads(function_source(part.function), 0, frozenset())
-    if handler.each:
-        names.add(handler.each)
-    if _ALL in names:
-        from runner.events import HEADER  # only needed for what cannot be followed
-
-        names |= set(HEADER) | {f.name for f in handler.event.fields}
-    return frozenset(names - {_ALL})
+def class_function(owner: type, name: str) -> Any:
+    """The author's method of that name in a projection class, unwrapped; MISSING where it has none."""
+    for base in owner.__mro__:
+        found = base.__dict__.get(name)
+        if isinstance(found, (types.FunctionType, staticmethod)) and not base.__module__.startswith("runner.projection"):
+            return inspect.unwrap(found.__func__ if isinstance(found, staticmethod) else found)
+    return MISSING
 
 
-_ALL = "*"
-
-
-def _reads(source: FunctionSource, parameter: int, seen: frozenset[object]) -> set[str]:
-    """Attributes read of one parameter, through helpers; _ALL where it goes out of sight."""
-    if (source.function, parameter) in seen:
-        return set()
-    seen = seen | {(source.function, parameter)}
-    name = source.parameters[parameter]
+def uses(source: FunctionSource, owner: type | None = None) -> tuple[Use, ...]:
+    """Every name and dotted name that a function reads from outside of itself, in the order of the tree."""
     local = local_names(source.node)
-    names: set[str] = set()
-    followed: set[int] = set()
+    inner: set[int] = set()
+    found: list[Use] = []
     for node in body_nodes(source.node):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name:
-            names.add(node.attr)
-            followed.add(id(node.value))
-        elif isinstance(node, ast.Call):
-            for i, argument in enumerate(node.args):
-                if isinstance(argument, ast.Name) and argument.id == name:
-                    helper = value_of(source.function, node.func, local)
-                    if is_authored(helper) and i < len(function_source(helper).parameters):
-                        names |= _reads(function_source(helper), i, seen)
-                        followed.add(id(argument))
-    for node in body_nodes(source.node):
-        if isinstance(node, ast.Name) and node.id == name and id(node) not in followed:
-            names.add(_ALL)
-    return names
+        if not isinstance(node, (ast.Attribute, ast.Name)) or not isinstance(node.ctx, ast.Load) or id(node) in inner:
+            continue
+        chain: list[ast.expr] = [node]
+        while isinstance(chain[-1], ast.Attribute):
+            chain.append(chain[-1].value)
+            inner.add(id(chain[-1]))
+        if not isinstance(chain[-1], ast.Name):
+            inner -= {id(n) for n in chain if not isinstance(n, (ast.Name, ast.Attribute))}
+            continue
+        for i, part in enumerate(chain):
+            value = value_of(source.function, part, local, owner)
+            if value is not MISSING:
+                rest = tuple(n.attr for n in reversed(chain[:i]) if isinstance(n, ast.Attribute))
+                found.append(Use(node, ast.unparse(part), value, rest))
+                break
+        else:
+            if chain[-1].id not in local:
+                found.append(Use(node, chain[-1].id, MISSING))
+    return tuple(found)
