@@ -1,0 +1,85 @@
+"""Writing that survives a crash: whole files under their final name or not at all, and one error for a full disk.
+
+A file appears by rename from a name beginning with a dot, after its bytes are on the disk: none is taken half-written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from runner.errors import ReadModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["digest_of", "remove_leftovers", "sync_directory", "temporary_beside", "translated", "write_whole"]
+
+TEMPORARY = ".tmp"
+
+
+def digest_of(data: bytes | memoryview) -> str:
+    """The xxh3-128 of bytes (anything with a buffer), as 32 hex digits."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name in the same directory that no other writer has."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}")
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove temporary files that a killed writer left. Only for the one who holds the directory's claim."""
+    for path in directory.glob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def translated(path: Path, doing: str = "write") -> Iterator[None]:
+    """OSError into a ReadModelError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = "what is live is untouched; try again when the cause is gone"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            hint = "make room there and run again; what is live is untouched"
+        elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            hint = "the directory must be writable for the runner; what is live is untouched"
+        raise ReadModelError(f"cannot {doing} {path}: {reason}", hint=hint) from error
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and new names in a directory last."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Put a file with these bytes in place, replacing one that is there; on the disk when this returns."""
+    temporary = temporary_beside(path)
+    with translated(path):
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            temporary.replace(path)
+            sync_directory(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise

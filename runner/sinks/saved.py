@@ -1,0 +1,139 @@
+"""The rows that a catch-up continues from: a version's rows are its saved states, there is no other copy of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from runner.errors import ReadModelError
+from runner.sinks.newest import in_hashes, lay_over, rows_with_keys, words
+from runner.sinks.rows import read_files
+from runner.sinks.shape import DELETED, DELTA, HASH
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.sinks.shape import FileInfo, Version
+
+__all__ = ["SavedFiles"]
+
+UInt64s = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class SavedFiles:
+    """Saved rows of some read models, each at one revision. A ``runner.fold.outcome.SavedRows``; it pickles.
+
+    Looks only into the partitions that the hashes fall into, there only into the row groups whose statistics allow
+    them, and compares both words of the hash.
+    """
+
+    versions: tuple[Version, ...]
+
+    def __call__(self, projection: str, hi: UInt64s, lo: UInt64s) -> pa.Table:
+        """The rows of the aggregates with these hashes, ascending by hash; their plain columns (no dictionaries).
+
+        hi, lo: uint64[n]. ReadModelError for merged keys (use ``by_keys``), an unknown name, a damaged file.
+        """
+        version = self._version(projection)
+        shape = version.shape
+        if shape.merged:
+            raise ReadModelError(f"read model {projection!r} has merged keys: its rows belong to no aggregate")
+        if len(hi) > 1 and not bool(np.all(hi[1:] > hi[:-1])):
+            order = np.lexsort((lo, hi))
+            hi, lo = hi[order], lo[order]
+        partitions = frozenset(_partitions(hi, shape.partitions))
+        base = [_rows_of(version, f, hi, lo) for f in version.bases if f.partition in partitions]
+        deltas = [_rows_of(version, f, hi, lo) for f in version.deltas if f.partition in partitions]
+        empty = shape.schema.empty_table()
+        rows = lay_over(pa.concat_tables([empty, *base]), deltas, shape.full_key)
+        order = np.lexsort((words(rows, HASH[1]), words(rows, HASH[0])))
+        return rows.take(pa.array(order)).combine_chunks()
+
+    def by_keys(self, projection: str, keys: pa.Table) -> pa.Table:
+        """The rows with these keys (a table of the key columns): for merged keys, whose rows no hash finds."""
+        version = self._version(projection)
+        return rows_with_keys(self.whole(projection), keys, version.shape.full_key)
+
+    def whole(self, projection: str) -> pa.Table:
+        """All rows, hashes included; every byte compared with its digest."""
+        version = self._version(projection)
+        tables = [version.shape.schema.empty_table()]
+        for partition in sorted({f.partition for f in version.files}):
+            base = read_files(version, [f for f in version.bases if f.partition == partition])
+            deltas = [read_files(version, [f]) for f in version.deltas if f.partition == partition]
+            tables.append(lay_over(base, deltas, version.shape.full_key))
+        return pa.concat_tables(tables).combine_chunks()
+
+    def _version(self, projection: str) -> Version:
+        for version in self.versions:
+            if version.name == projection:
+                return version
+        raise ReadModelError(f"there are no saved rows of {projection!r} in this run")
+
+
+def _partitions(hi: UInt64s, count: int) -> list[int]:
+    if count == 1:
+        return [0] if len(hi) else []
+    shift = np.uint64(64 - (count.bit_length() - 1))
+    return [int(p) for p in np.unique(hi >> shift)]
+
+
+def _rows_of(version: Version, info: FileInfo, hi: UInt64s, lo: UInt64s) -> pa.Table:
+    """The file's rows of these aggregates (ascending hashes), in the file's order."""
+    path = version.directory / info.name
+    names = [*version.shape.schema.names, *((DELETED, DELTA) if info.delta else ())]
+    try:
+        if path.stat().st_size != info.bytes:
+            raise ReadModelError(
+                f"{path} is damaged: it has another size than was written", hint="rebuild, or roll back"
+            )
+        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
+            groups = _groups(file.metadata, hi)
+            if groups:
+                hashes = file.read_row_groups(groups, columns=list(HASH), use_threads=False)
+                hit = in_hashes(words(hashes, HASH[0]), words(hashes, HASH[1]), hi, lo)
+                groups, hit = _narrowed(file.metadata, groups, hit)
+            if not groups:
+                return file.schema_arrow.empty_table().select(names)
+            rows = file.read_row_groups(groups, columns=names, use_threads=False).select(names)
+            return rows if hit.all() else rows.filter(pa.array(hit))
+    except FileNotFoundError as error:
+        raise ReadModelError(f"{path} is missing", hint="roll back, or rebuild the read model") from error
+    except (OSError, pa.ArrowException) as error:
+        raise ReadModelError(f"{path} is damaged: {error}", hint="roll back, or rebuild the read model") from error
+
+
+def _groups(metadata: pq.FileMetaData, hi: UInt64s) -> list[int]:
+    """Row groups that can hold one of these hashes, by the statistics of ``_hash_hi``."""
+    column = metadata.schema.names.index(HASH[0]) if len(hi) else 0
+    found = []
+    for group in range(metadata.num_row_groups if len(hi) else 0):
+        statistics = metadata.row_group(group).column(column).statistics
+        if statistics is None or not statistics.has_min_max:
+            found.append(group)
+            continue
+        first, last = np.uint64(statistics.min), np.uint64(statistics.max)
+        if np.searchsorted(hi, first, "left") < np.searchsorted(hi, last, "right"):
+            found.append(group)
+    return found
+
+
+def _narrowed(
+    metadata: pq.FileMetaData, groups: Sequence[int], hit: npt.NDArray[np.bool_]
+) -> tuple[list[int], npt.NDArray[np.bool_]]:
+    """Only the row groups with a hit, and their hits."""
+    kept, hits, start = [], [], 0
+    for group in groups:
+        stop = start + metadata.row_group(group).num_rows
+        part = hit[start:stop]
+        if part.any():
+            kept.append(group)
+            hits.append(part)
+        start = stop
+    return kept, np.concatenate(hits) if hits else hit[:0]
