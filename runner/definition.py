@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import DefinitionError
 from runner.events import HEADER, Event, EventDefinition, EventField, Record
-from runner.values import PayloadColumn, ValueType
 
 if TYPE_CHECKING:
+    import enum
+
     from runner.source_code import FunctionSource
+    from runner.values import PayloadColumn, ValueType
 
 __all__ = [
     "HEADER",
@@ -212,7 +213,10 @@ def definition_of(cls: type[Any]) -> ProjectionDefinition:
         raise DefinitionError(f"{cls!r} is no projection", hint="declare it as class X(Projection)")
     if not found.handlers:
         raise DefinitionError(
-            f"{found.qualname} has no handlers", hint="write a method with @on(SomeEvent)", file=found.file, line=found.line
+            f"{found.qualname} has no handlers",
+            hint="write a method with @on(SomeEvent)",
+            file=found.file,
+            line=found.line,
         )
     if "__pure__" not in cls.__dict__:
         from runner.purity import check_purity  # reads the author's files; only a run needs it

@@ -6,19 +6,22 @@ are immutable and checked, so that a handler called by hand sees what a handler 
 
 from __future__ import annotations
 
-import enum
 import sys
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field as data_field, replace
-from datetime import datetime
-from types import FrameType
+from dataclasses import dataclass, replace
+from dataclasses import field as data_field
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 from runner.errors import DefinitionError
 from runner.field_types import FieldType, Unsupported, field_type, fixed_scale
 from runner.field_values import Check, check_for
-from runner.values import Kind, PayloadColumn, Path, RecordField, ValueType
+from runner.values import Kind, Path, PayloadColumn, RecordField, ValueType
+
+if TYPE_CHECKING:
+    import enum
+    from collections.abc import Mapping
+    from datetime import datetime
+    from types import FrameType
 
 __all__ = ["HEADER", "Event", "EventDefinition", "EventField", "Record", "class_annotations", "field"]
 
@@ -44,7 +47,11 @@ class FieldSpec:
 
 
 def field(
-    *paths: str | tuple[str, ...], default: Any = _MISSING, scale: int | None = None, rounding: str = "", coerce: str = ""
+    *paths: str | tuple[str, ...],
+    default: Any = _MISSING,
+    scale: int | None = None,
+    rounding: str = "",
+    coerce: str = "",
 ) -> Any:
     """Where a field's value is in the payload, and how it is read.
 
@@ -114,7 +121,9 @@ def class_annotations(cls: type, frame: FrameType | None) -> dict[str, Any]:
     try:
         return typing.get_type_hints(holder, names, {cls.__name__: cls}, include_extras=True)
     except NameError as error:
-        raise DefinitionError(f"{cls.__qualname__}: an annotation names {error.name!r}, which is not defined here") from None
+        raise DefinitionError(
+            f"{cls.__qualname__}: an annotation names {error.name!r}, which is not defined here"
+        ) from None
 
 
 class _Payload:
@@ -198,7 +207,10 @@ class Event(_Payload):
         types = types or (cls.__name__,)
         if not all(isinstance(t, str) and t for t in types) or len(set(types)) < len(types):
             raise DefinitionError(
-                f"{cls.__qualname__}: type is {types!r}", hint='give the stored names: type="a" or type=("a", "b")', file=file, line=line
+                f"{cls.__qualname__}: type is {types!r}",
+                hint='give the stored names: type="a" or type=("a", "b")',
+                file=file,
+                line=line,
             )
         fields = _collect(cls, frame, lists=True)
         for name, value_type in HEADER.items():
@@ -212,7 +224,9 @@ class Event(_Payload):
         if name == "type" and name in cls.__defaults__:
             return cls.__defaults__[name]
         if name in HEADER:
-            raise AttributeError(f"this {cls.__name__} was made without {name}; give it: {cls.__name__}(..., {name}=...)")
+            raise AttributeError(
+                f"this {cls.__name__} was made without {name}; give it: {cls.__name__}(..., {name}=...)"
+            )
         if name in cls.__checks__:
             raise AttributeError(f"{name} of this {cls.__name__} was not read from the log")
         raise AttributeError(f"{cls.__name__} has no field {name!r}")
@@ -231,8 +245,12 @@ def _collect(cls: type[_Payload], frame: FrameType, *, lists: bool) -> tuple[Eve
         if not name.startswith("__") and name not in defined:
             what = "a method" if callable(value) or isinstance(value, property) else "no annotation"
             raise DefinitionError(
-                f"{cls.__qualname__}.{name} has {what}" if what != "a method" else f"{cls.__qualname__}.{name} is a method",
-                hint=f"write {name}: <type> = {value!r}" if what != "a method" else "events are data; write a helper function",
+                f"{cls.__qualname__}.{name} has {what}"
+                if what != "a method"
+                else f"{cls.__qualname__}.{name} is a method",
+                hint=f"write {name}: <type> = {value!r}"
+                if what != "a method"
+                else "events are data; write a helper function",
                 file=file,
                 line=line,
             )
@@ -261,16 +279,22 @@ def delattr_from_class(cls: type, name: str) -> None:
 def _event_field(name: str, annotation: object, value: object, *, lists: bool) -> EventField:
     spec = value if isinstance(value, FieldSpec) else FieldSpec((), value, None, "", "")
     if name in HEADER and lists:
-        raise Unsupported("every event has a header field of that name", f'name it otherwise: {name}_ = field("{name}")')
+        raise Unsupported(
+            "every event has a header field of that name", f'name it otherwise: {name}_ = field("{name}")'
+        )
     if name.startswith("_"):
-        raise Unsupported("a field's name starts with a letter", f'write {name.strip("_") or "x"}: ... = field("{name}")')
+        raise Unsupported(
+            "a field's name starts with a letter", f'write {name.strip("_") or "x"}: ... = field("{name}")'
+        )
     found = field_type(annotation, lists=lists, scale=spec.scale, rounding=spec.rounding)
     found = fixed_scale(found, spec.default)
     check = check_for(found.type, name, found.enums, found.record)
     has_default = spec.default is not _MISSING
     default = check(spec.default) if has_default else None
     if spec.coerce and found.type.kind not in _COERCED:
-        raise Unsupported(f"coerce={spec.coerce!r} does not apply to {found.type.kind}", "it is for numbers, dates and times")
+        raise Unsupported(
+            f"coerce={spec.coerce!r} does not apply to {found.type.kind}", "it is for numbers, dates and times"
+        )
     if found.type.kind is Kind.DECIMAL and spec.rounding:
         found = replace(found, type=replace(found.type, rounding=spec.rounding))
     return EventField(

@@ -128,7 +128,9 @@ def fixed_scale(found: FieldType, default: object) -> FieldType:
     raise Unsupported("a Decimal needs a fixed scale", "write Annotated[Decimal, Scale(2)]")
 
 
-def _optional(annotation: object, args: tuple[object, ...], *, lists: bool, scale: int | None, rounding: str) -> FieldType:
+def _optional(
+    annotation: object, args: tuple[object, ...], *, lists: bool, scale: int | None, rounding: str
+) -> FieldType:
     inner = [a for a in args if a is not type(None)]
     if len(inner) != 1 or len(inner) == len(args):
         raise Unsupported(f"{_shown(annotation)} has several types", "a field has one type, or one type and None")
@@ -168,7 +170,9 @@ def _list(annotation: object, args: tuple[object, ...], *, allowed: bool) -> Fie
             "write last(10) or buckets(...) as its default, or use a child key (aggregate_id, ...)",
         )
     if len(args) != 1:
-        raise Unsupported(f"{_shown(annotation)} says no element type", "write list[int], or list[Line] with class Line(Record)")
+        raise Unsupported(
+            f"{_shown(annotation)} says no element type", "write list[int], or list[Line] with class Line(Record)"
+        )
     record = getattr(args[0], "__record_type__", None)
     if record is not None:
         inner = typing.cast("FieldType", record)

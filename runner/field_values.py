@@ -16,7 +16,7 @@ from uuid import UUID
 
 from runner.values import Kind, ValueType
 
-__all__ = ["Check", "EXACT", "check_for", "microseconds", "scaled", "unscaled"]
+__all__ = ["EXACT", "Check", "check_for", "microseconds", "scaled", "unscaled"]
 
 Check = Callable[[Any], Any]
 
@@ -58,7 +58,9 @@ def unscaled(value: int, scale: int) -> Decimal:
     return Decimal(value).scaleb(-scale, context=EXACT)
 
 
-def check_for(type_: ValueType, name: str, enums: Mapping[str, type[enum.Enum]], record: type[Any] | None = None) -> Check:
+def check_for(
+    type_: ValueType, name: str, enums: Mapping[str, type[enum.Enum]], record: type[Any] | None = None
+) -> Check:
     """The check of a field. enums: Enum classes by ``ValueType.enum``; record: the class of a list of records."""
     if type_.optional:
         required = check_for(type_.required, name, enums, record)

@@ -10,20 +10,21 @@ import functools
 import inspect
 import re
 import sys
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType, FunctionType
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from runner.bounded import Buckets, BucketsField, LastField, LastValues
-from runner.definition import HandlerDefinition, KeyPart, MergeDefinition, ProjectionDefinition, StateField
+from runner.definition import HandlerDefinition, MergeDefinition, ProjectionDefinition
 from runner.errors import DefinitionError
-from runner.events import Event, class_annotations
-from runner.field_types import Unsupported, field_type, fixed_scale
-from runner.field_values import Check, check_for
+from runner.events import Event
 from runner.key_parts import handler_key, key_column
-from runner.values import Kind, ValueType
+from runner.projection_rules import check_definition, check_keywords
+from runner.purity import check_purity
+from runner.state_fields import check_of, collect_state, maker_of
+
+if TYPE_CHECKING:
+    from runner.field_values import Check
 
 __all__ = ["KeyFunction", "Projection", "key", "on"]
 
@@ -60,26 +61,40 @@ def on(event: type[Event], *, each: str = "", key: Mapping[str, str] | None = No
     to field: ``{"sku": "product_code"}``.
     """
     frame = sys._getframe(1)  # noqa: SLF001  # mistakes are reported at the author's line
-    here = {"file": frame.f_code.co_filename, "line": frame.f_lineno}
+    file, line = frame.f_code.co_filename, frame.f_lineno
     if not (isinstance(event, type) and issubclass(event, Event)):
         shown = getattr(event, "__name__", repr(event))
         raise DefinitionError(
-            f"@on({shown}): {shown} is not an event class", hint="write @on(Deposited) with class Deposited(Event)", **here
+            f"@on({shown}): {shown} is not an event class",
+            hint="write @on(Deposited) with class Deposited(Event)",
+            file=file,
+            line=line,
         )
     if not isinstance(each, str):
-        raise DefinitionError(f"@on(..., each={each!r}): each is the name of a list field", hint='write each="lines"', **here)
+        raise DefinitionError(
+            f"@on(..., each={each!r}): each is the name of a list field",
+            hint='write each="lines"',
+            file=file,
+            line=line,
+        )
 
     def mark(function: F) -> F:
         if not isinstance(function, FunctionType):
-            raise DefinitionError("@on marks a method written with def", hint="put @on nearest to the def", **here)
-        here["line"] = function.__code__.co_firstlineno
+            raise DefinitionError("@on marks a method written with def", hint="put @on nearest to the def", file=file)
+        line = function.__code__.co_firstlineno
         if hasattr(function, "__runner_on__"):
             raise DefinitionError(
-                f"{function.__name__} has two @on", hint="write one handler for each event class, sharing a helper function", **here
+                f"{function.__name__} has two @on",
+                hint="write one handler for each event class, sharing a helper function",
+                file=file,
+                line=line,
             )
         if function.__name__ in sys._getframe(1).f_locals:  # noqa: SLF001  # the class body so far
             raise DefinitionError(
-                f"there are two methods called {function.__name__}", hint="the second would hide the first; rename one", **here
+                f"there are two methods called {function.__name__}",
+                hint="the second would hide the first; rename one",
+                file=file,
+                line=line,
             )
         function.__runner_on__ = _On(event, each, dict(key or {}))  # type: ignore[attr-defined]  # a note, read below
         return function
@@ -118,12 +133,15 @@ class Projection:
     ) -> None:
         super().__init_subclass__()
         frame = sys._getframe(1)  # noqa: SLF001  # annotations may name the frame's locals
+        name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
         try:
+            key = (key,) if isinstance(key, str) else tuple(key)
+            check_keywords(name, key, version, {"compiled": compiled, "merge_floats": merge_floats})
             cls.__definition__ = _define(
                 cls,
                 frame,
-                key=(key,) if isinstance(key, str) else tuple(key),
-                name=name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower(),
+                key=key,
+                name=name,
                 indexes=tuple((i,) if isinstance(i, str) else tuple(i) for i in indexes),
                 version=version,
                 compiled=compiled,
@@ -137,7 +155,9 @@ class Projection:
     def __setattr__(self, name: str, value: Any) -> None:
         check = self.__checks__.get(name)
         if check is None:
-            raise AttributeError(f"{type(self).__name__} has no state field {name!r}; declare it: {name}: <type> = <default>")
+            raise AttributeError(
+                f"{type(self).__name__} has no state field {name!r}; declare it: {name}: <type> = <default>"
+            )
         self.__dict__[name] = check(value)
 
     def delete(self) -> None:
@@ -156,95 +176,61 @@ class Projection:
 
 
 def _define(cls: type[Projection], frame: FrameType, *, key: tuple[str, ...], **keywords: Any) -> ProjectionDefinition:
-    fields = _state_fields(cls, frame)
-    cls.__checks__ = {f.name: _state_check(f) for f in fields}
-    cls.__state__ = tuple((f.name, _maker(f, cls.__checks__[f.name])) for f in fields)
+    inherited = {
+        f.name: f
+        for base in reversed(cls.__mro__[1:])
+        if "__definition__" in base.__dict__
+        for f in base.__definition__.fields
+    }
+    fields = collect_state(cls, frame, inherited)
+    cls.__checks__ = {f.name: check_of(f) for f in fields}
+    cls.__state__ = tuple((f.name, maker_of(f)) for f in fields)
     marked = _marked(cls)
     functions = {n: v.__func__ for n, v in _members(cls).items() if isinstance(v, KeyFunction)}
-    keys = {n: handler_key(key, m.__runner_on__, functions) for n, m in marked.items()}  # type: ignore[attr-defined]
-    parts = tuple(key_column(part, [k[i] for k in keys.values()], [m.__runner_on__ for m in marked.values()]) for i, part in enumerate(key))  # type: ignore[attr-defined]
+    keys = {n: handler_key(key, n, m, note, functions) for n, (m, note) in marked.items()}
+    notes = [note for _, note in marked.values()]
     handlers = tuple(
-        HandlerDefinition(n, m, m.__runner_on__.event.__event__, m.__runner_on__.each, keys[n], m.__code__.co_filename, m.__code__.co_firstlineno)  # type: ignore[attr-defined]
-        for n, m in marked.items()
+        HandlerDefinition(
+            n, m, note.event.__event__, note.each, keys[n], m.__code__.co_filename, m.__code__.co_firstlineno
+        )
+        for n, (m, note) in marked.items()
     )
-    merge = cls.__dict__.get("merge")
+    merge = _members(cls).get("merge")
+    if merge is not None and not isinstance(merge, FunctionType):
+        raise DefinitionError(f"{cls.__qualname__}.merge is no method", hint="write def merge(self, other)")
     definition = ProjectionDefinition(
         cls=cls,
-        key=parts,
+        key=tuple(key_column(part, [k[i] for k in keys.values()], notes, functions) for i, part in enumerate(key)),
         fields=fields,
         handlers=handlers,
-        merge=None if merge is None else MergeDefinition(merge, merge.__code__.co_filename, merge.__code__.co_firstlineno),
+        merge=None
+        if merge is None
+        else MergeDefinition(merge, merge.__code__.co_filename, merge.__code__.co_firstlineno),
         module=cls.__module__,
         qualname=cls.__qualname__,
         file=frame.f_code.co_filename,
         line=frame.f_lineno,
         **keywords,
     )
-    for name, method in marked.items():
+    check_definition(definition, functions)
+    check_purity(definition, complete=False)
+    for name, (method, _) in marked.items():
         setattr(cls, name, _called_by_hand(method))
     return definition
 
 
 def _members(cls: type) -> dict[str, Any]:
     """What the class and its bases define, bases first, a later definition in the place of the earlier."""
-    return {n: v for base in reversed(cls.__mro__) if base not in (Projection, object) for n, v in base.__dict__.items()}
+    return {
+        n: v for base in reversed(cls.__mro__) if base not in (Projection, object) for n, v in base.__dict__.items()
+    }
 
 
-def _marked(cls: type) -> dict[str, FunctionType]:
-    found = {n: inspect.unwrap(v) for n, v in _members(cls).items() if isinstance(v, FunctionType)}
-    return {n: v for n, v in found.items() if hasattr(v, "__runner_on__")}
-
-
-def _state_fields(cls: type, frame: FrameType) -> tuple[StateField, ...]:
-    fields = {f.name: f for base in cls.__mro__[1:] if "__definition__" in base.__dict__ for f in base.__definition__.fields}
-    for name, annotation in class_annotations(cls, frame).items():
-        default = cls.__dict__.get(name, inspect.Parameter.empty)
-        try:
-            fields[name] = _state_field(name, annotation, default)
-        except (Unsupported, TypeError, ValueError, OverflowError) as error:
-            hint = error.hint if isinstance(error, Unsupported) else ""
-            raise DefinitionError(f"{cls.__qualname__}.{name}: {error}", hint=hint) from None
-        if name in cls.__dict__:
-            type.__delattr__(cls, name)
-    return tuple(fields.values())
-
-
-def _state_field(name: str, annotation: Any, default: Any) -> StateField:
-    if isinstance(default, (LastField, BucketsField)):
-        if typing.get_origin(annotation) is not list or len(typing.get_args(annotation)) != 1:
-            raise Unsupported("last(n) and buckets(...) fill a list field", f"write {name}: list[int] = ...")
-        element = field_type(typing.get_args(annotation)[0])
-        if isinstance(default, LastField):
-            return StateField(name, ValueType(Kind.LAST, element=element.type, capacity=default.capacity), (), element.enums)
-        edges = tuple(default.edges)
-        return StateField(name, ValueType(Kind.BUCKETS, element=element.type, edges=edges), (0,) * (len(edges) + 1))
-    found = field_type(annotation)
-    if default is inspect.Parameter.empty:
-        raise Unsupported("a state field needs a default", f"write {name}: ... = <value of a row that no event has reached>")
-    found = fixed_scale(found, default)
-    return StateField(name, found.type, check_for(found.type, name, found.enums)(default), found.enums)
-
-
-def _state_check(f: StateField) -> Check:
-    if f.type.kind in (Kind.LAST, Kind.BUCKETS):
-        how = f"self.{f.name}.append(v)" if f.type.kind is Kind.LAST else f"self.{f.name}.add(v)"
-
-        def refuse(value: object) -> None:
-            raise TypeError(f"{f.name} cannot be assigned to; write {how}")
-
-        return refuse
-    return check_for(f.type, f.name, f.enums)
-
-
-def _maker(f: StateField, check: Check) -> Callable[[], Any]:
-    default, type_ = f.default, f.type
-    if type_.kind is Kind.LAST:
-        assert type_.element is not None
-        element = check_for(type_.element, f"a value of {f.name}", f.enums)
-        return lambda: LastValues(type_.capacity, element)
-    if type_.kind is Kind.BUCKETS:
-        return lambda: Buckets(type_.edges)
-    return lambda: default
+def _marked(cls: type) -> dict[str, tuple[FunctionType, _On]]:
+    """The handlers with their notes, in order of definition, unwrapped."""
+    found = {n: v for n, v in _members(cls).items() if isinstance(v, FunctionType)}
+    unwrapped = {n: inspect.unwrap(v) for n, v in found.items()}
+    return {n: (v, v.__runner_on__) for n, v in unwrapped.items() if hasattr(v, "__runner_on__")}  # type: ignore[misc]  # unwrap gives the function
 
 
 def _called_by_hand(method: FunctionType) -> Callable[..., None]:

@@ -12,11 +12,13 @@ import inspect
 import linecache
 import sys
 import types
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "MISSING",
@@ -94,7 +96,9 @@ def function_source(function: Callable[..., Any]) -> FunctionSource:
     text = _read(file, function.__globals__)
     here = {"file": file, "line": code.co_firstlineno}
     if not text:
-        raise DefinitionError(f"the source of {function.__qualname__} cannot be read", hint="put it into a module file", **here)
+        raise DefinitionError(
+            f"the source of {function.__qualname__} cannot be read", hint="put it into a module file", **here
+        )
     node = _file_tree(file, text)[1].get((code.co_name, code.co_firstlineno))
     if node is None:
         raise DefinitionError(
@@ -235,7 +239,9 @@ def class_function(owner: type, name: str) -> Any:
     """The author's method of that name in a projection class, unwrapped; MISSING where it has none."""
     for base in owner.__mro__:
         found = base.__dict__.get(name)
-        if isinstance(found, (types.FunctionType, staticmethod)) and not base.__module__.startswith("runner.projection"):
+        if isinstance(found, (types.FunctionType, staticmethod)) and not base.__module__.startswith(
+            "runner.projection"
+        ):
             return inspect.unwrap(found.__func__ if isinstance(found, staticmethod) else found)
     return MISSING
 

@@ -21,21 +21,35 @@ pyarrow cannot sort extension types: sort by ``column.storage`` (the 16 bytes, w
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 
 from runner.bounded import Buckets, LastValues
-from runner.definition import ProjectionDefinition, StateField
 from runner.field_values import EPOCH, check_for
 from runner.values import Kind, ValueType
 
-__all__ = ["HASH_COLUMNS", "Row", "arrow_type", "key_schema", "keys_table", "row_schema", "rows_table", "saved_rows", "to_array", "to_values"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from runner.definition import ProjectionDefinition, StateField
+
+__all__ = [
+    "HASH_COLUMNS",
+    "Row",
+    "arrow_type",
+    "key_schema",
+    "keys_table",
+    "row_schema",
+    "rows_table",
+    "saved_rows",
+    "to_array",
+    "to_values",
+]
 
 HASH_COLUMNS = ("_hash_hi", "_hash_lo")
 
