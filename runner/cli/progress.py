@@ -102,9 +102,9 @@ class Watch:
                 self._display.note(f"rejected {file}:{line}: {reason}")
             case stats.StageFinished(stage, elapsed, events):
                 self.stages.append(StageTime(stage, events, elapsed))
-                running = self._running.pop(stage, None) or _Running(stage, time.monotonic() - elapsed, events or None)
-                running.events = events or running.events
-                self._display.finished(running, elapsed)
+                ended = self._running.pop(stage, None) or _Running(stage, time.monotonic() - elapsed, events or None)
+                ended.events = events or ended.events
+                self._display.finished(ended, elapsed)
             case _:
                 pass
 
