@@ -13,6 +13,7 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import warnings
@@ -44,6 +45,9 @@ OBJECT_STORE_BYTES = 80 * 2**20
 
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 """One kernel per core: libraries that would use all cores inside a worker fight over them."""
+
+REACH_SECONDS = 10.0
+"""How long a cluster may take to answer."""
 
 SHIPPED_VARIABLES = ("RUNNER_CACHE_DIR", "NUMBA_CACHE_DIR")
 """Taken to the workers of a cluster where the caller has them set."""
@@ -128,6 +132,7 @@ class RayEngine:
                 ) from error
 
     def _connect(self, ray: Any, address: str) -> None:
+        _check_reachable(address)
         variables = {name: os.environ[name] for name in SHIPPED_VARIABLES if name in os.environ}
         with _as_found():
             try:
@@ -237,6 +242,20 @@ class RayEngine:
                 _import_ray().shutdown()
             if self._directory is not None:
                 shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries an address where nobody answers for minutes, and writes about it to stderr."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto", or a name that Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except OSError as error:
+        raise EngineError(
+            f"Ray at {address} cannot be reached: {error.strerror or error}",
+            hint="see `ray status` there, or leave --address out",
+        ) from error
 
 
 def _import_ray() -> Any:

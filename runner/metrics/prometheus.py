@@ -143,7 +143,7 @@ class Metrics:
         return MetricsServer(server.server_port, server, thread)
 
     def write_textfile(self, path: Path | str) -> None:
-        """Replace the file at once, for a collector of text files. When this run failed, the time of the last success stays.
+        """Replace the file at once, for a collector of text files. A failed run leaves the time of the last success.
 
         Raises RunnerError where it cannot be written.
         """
