@@ -61,9 +61,10 @@ def _without(record: dict[str, Any], paths: set[Path]) -> dict[str, Any]:
 def module_text(types: Sequence[SampledType], mapping: GuessedMapping, *, where: str, texts_only: bool) -> str:
     """The whole module. ``where``: what was sampled, for its docstring."""
     writer = _Writer(texts_only, timed=mapping.recorded_at is not None)
-    for sampled in types[:MOST_TYPES]:
+    named = [t for t in types if t.name]
+    for sampled in named[:MOST_TYPES]:
         writer.event(sampled)
-    left_out = [t.name for t in types[MOST_TYPES:]]
+    left_out = [t.name for t in named[MOST_TYPES:]]
     writer.projection()
     return writer.text(where, left_out)
 
@@ -121,7 +122,10 @@ class _Writer:
         for path, inner, expected in found[:MOST_FIELDS]:
             # A value under an object that is sometimes missing is itself sometimes missing.
             made = guess(inner, max(expected, shape.seen), texts_only=self._texts_only)
-            where = ".".join(path)
+            where = _shown(".".join(path))
+            if not all(path):
+                notes.append(f"left out: {where} (a key without a name)")
+                continue
             if not made.annotation:
                 notes.append(f"left out: {where} ({made.note})")
                 continue
@@ -151,8 +155,8 @@ class _Writer:
         notes = []
         for inner_path, inner, _ in leaves(shape)[:MOST_FIELDS]:
             made = guess(inner, shape.seen, texts_only=self._texts_only)
-            if not made.annotation or made.annotation.startswith("list"):
-                notes.append(f"left out: {'.'.join(inner_path)} ({made.note or 'a list inside a list'})")
+            if not made.annotation or made.annotation.startswith("list") or not all(inner_path):
+                notes.append(f"left out: {_shown('.'.join(inner_path))} ({made.note or 'a list inside a list'})")
                 continue
             fields.append(
                 _Field(
@@ -161,7 +165,7 @@ class _Writer:
             )
         body = self._lines(fields) + "".join(f"    # {note}\n" for note in notes)
         self._imports.add("Record")
-        self._classes.append(f"class {name}(Record):\n" + _docstring(f"One of {'.'.join(path)}.") + body)
+        self._classes.append(f"class {name}(Record):\n" + _docstring(f"One of {_shown('.'.join(path))}.") + body)
         return name
 
     @staticmethod
@@ -248,11 +252,11 @@ class _Writer:
             imports.append("from uuid import UUID\n")
         names = ", ".join(sorted(self._imports, key=lambda n: (n[0].islower(), n)))
         head = (
-            f'"""Events and projections, begun by `runner init` from a sample of {where}.\n\n'
+            f'"""Events and projections, begun by `runner init` from a sample of {_shown(where)}.\n\n'
             "Types and optional fields are what the sample showed: check them against what you know.\n"
             '"""\n\n'
         )
-        rest = f"# Types without a class here: {', '.join(left_out)}\n\n\n" if left_out else ""
+        rest = f"# Types without a class here: {_shown(', '.join(left_out))}\n\n\n" if left_out else ""
         classes = "\n\n".join(self._classes)
         return (
             head
@@ -268,6 +272,11 @@ class _Writer:
 
 def _docstring(text: str) -> str:
     return f'    """{text}"""\n\n'
+
+
+def _shown(text: str) -> str:
+    """Text that stands in a comment or docstring whatever is in it."""
+    return repr(text)[1:-1].replace('"', "'")
 
 
 def _identifier(text: str) -> str:
@@ -289,8 +298,10 @@ def _path_text(path: Path) -> str:
 
 def _quoted(text: str) -> str:
     """A double-quoted Python literal."""
-    return (
-        '"' + repr("'" + text)[2:-1].replace('"', '\\"') + '"'
-        if '"' in text or "\\" in text or not text.isprintable()
-        else f'"{text}"'
-    )
+    return '"' + "".join(_escaped(c) for c in text) + '"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
