@@ -30,7 +30,7 @@ from runner.sinks.claims import Lock
 from runner.sinks.current import Current, Entry, Model
 from runner.sinks.durable import remove_leftovers, translated
 from runner.sinks.publish import publish, switch_back
-from runner.sinks.rows import Target, is_whole
+from runner.sinks.rows import PARTIAL, Target, is_whole, remove_partials
 from runner.sinks.saved import SavedFiles
 from runner.sinks.shape import HASH, FileInfo, Shape, Version
 from runner.sinks.sweep import lock_file
@@ -87,6 +87,10 @@ class Claim:
             raise ReadModelError(f"the claim on version {self.number} of {self.shape.name!r} was given back already")
         now = datetime.now(UTC).isoformat()
         new = tuple(f for f in files if f is not None)
+        if any(f.name.startswith(PARTIAL) for f in new):
+            raise ReadModelError(
+                f"read model {self.shape.name!r}: parts of merged keys must be merged before they are published"
+            )
         if self.base is None:
             version = Version(self.shape, self.number, 0, position, self.directory, now, now, self.job_id, new)
         else:
@@ -205,12 +209,16 @@ class ReadModels:
         """Make new versions live, all in one switch. The claims stay with the caller."""
         versions = tuple(b.version for b in built)
         publish(self.root, "rebuild", versions, keep=self.keep, grace=self.grace)
+        for version in versions:
+            remove_partials(version.directory)
         return versions
 
     def publish_update(self, built: Sequence[Built], *, compact: bool = True) -> tuple[Version, ...]:
         """Make updates live, all in one switch; then compact what the policy says (``runner.sinks.compaction``)."""
         versions = tuple(b.version for b in built)
         publish(self.root, "update", versions, keep=self.keep, grace=self.grace)
+        for version in versions:
+            remove_partials(version.directory)
         return tuple(self._compacted(v, compaction.due(v)) for v in versions) if compact else versions
 
     def rollback(self, name: str, to: int | None = None) -> Version:
@@ -317,6 +325,7 @@ def _check_continues(live: Version, shape: Shape, number: int = 0) -> None:
 def _remove_unpublished(live: Version) -> None:
     """Remove what a killed catch-up or compaction left: files of revisions that were never published."""
     remove_leftovers(live.directory)
+    remove_partials(live.directory)
     for path in live.directory.iterdir():
         kind, *numbers = path.stem.split("-")
         numbered = [int(n) for n in numbers if n.isdigit()]

@@ -26,9 +26,20 @@ from runner.sinks.shape import DELETED, DELTA, HASH, FileInfo, Shape, Version, s
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Target", "is_whole", "read_file", "read_files", "write_rows", "write_template"]
+__all__ = [
+    "PARTIAL",
+    "Target",
+    "is_whole",
+    "read_file",
+    "read_files",
+    "remove_partials",
+    "write_partial",
+    "write_rows",
+    "write_template",
+]
 
 ROW_GROUP = 65_536
+PARTIAL = "partial"
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,26 @@ def write_rows(
         bytes=data.size,
         digest=digest_of(memoryview(data)),
     )
+
+
+def write_partial(target: Target, partition: int, rows: pa.Table) -> FileInfo | None:
+    """Keep one partition's part of merged keys until all are merged, so that a resumed run need not fold it again.
+
+    Read it with ``read_file``. It is no part of the version: publishing removes it.
+    """
+    if rows.num_rows == 0:
+        return None
+    path = Path(target.directory) / f"{PARTIAL}-{target.revision}-{partition}.parquet"
+    data = _parquet(_sorted(_plain(target, rows), target.key))
+    write_whole(path, memoryview(data))
+    digest = digest_of(memoryview(data))
+    return FileInfo(path.name, False, partition, target.revision, rows.num_rows, 0, data.size, digest)
+
+
+def remove_partials(directory: Path) -> None:
+    """Remove what ``write_partial`` kept."""
+    for path in directory.glob(f"{PARTIAL}-*.parquet"):
+        path.unlink(missing_ok=True)
 
 
 def write_template(directory: Path, shape: Shape) -> None:
