@@ -37,9 +37,8 @@ State = Literal["running", "succeeded", "failed", "interrupted", "died"]
 SQL = statements("runner.jobs", "ledger.sql")
 MIGRATIONS = statements("runner.jobs", "ledger_schema.sql")
 SCHEMA = len(MIGRATIONS)
-_PASSWORD = re.compile(
-    r"(\w+://[^\s:/@]*:)[^\s@/]+(?=@)|((?:password|passwd|pwd|token|secret)["']?\s*[=:]\s*["']?)[^\s,;&'\"]+", re.IGNORECASE
-)
+_IN_URL = re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+(?=@)")
+_NAMED = re.compile(r"""((?:password|passwd|pwd|token|secret)["']?\s*[=:]\s*["']?)[^\s,;&'"]+""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -381,4 +380,4 @@ def _names(projections: tuple[str, ...]) -> str:
 
 
 def _masked(text: str) -> str:
-    return _PASSWORD.sub(lambda found: (found[1] or found[2]) + "***", text)
+    return _NAMED.sub(r"\1***", _IN_URL.sub(r"\1***", text))
