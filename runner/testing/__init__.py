@@ -1,0 +1,1 @@
+"""For authors and adapters: given/expect, conformance suites, strategies."""

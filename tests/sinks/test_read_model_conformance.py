@@ -1,0 +1,43 @@
+"""One suite, every read-model sink; the reference in memory passes it too."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.testing.read_model_rows import child_shape, keyed_shape, merged_shape
+from runner.testing.read_models import (
+    CHECKS,
+    EmbeddedReadModels,
+    MemoryReadModels,
+    ReadModelPort,
+    check_history,
+    histories,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SINKS: dict[str, Callable[[Path], ReadModelPort]] = {
+    "embedded": EmbeddedReadModels,
+    "memory": lambda root: MemoryReadModels(),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("sink", SINKS)
+def test_sink(sink: str, check: Callable[[ReadModelPort], None], tmp_path: Path) -> None:
+    check(SINKS[sink](tmp_path / "read_models"))
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data(), shape=st.sampled_from([keyed_shape(), child_shape(), merged_shape()]))
+def test_any_history_equals_the_reference(data: st.DataObject, shape: object) -> None:
+    history = data.draw(histories(shape))
+    with tempfile.TemporaryDirectory() as root:
+        check_history(EmbeddedReadModels(Path(root)), shape, history)
