@@ -150,6 +150,30 @@ class LedgerTexts:
             }
         )
 
+    def arrivals(self, chunk: LedgerChunk) -> pa.RecordBatch:
+        """The chunk as ``LogWriter.append`` takes it (``runner.log.arrival``): no file between."""
+        import pyarrow as pa
+
+        n = len(chunk)
+        return pa.record_batch(
+            {
+                "tenant": _coded(np.zeros(n, np.int32), pa.array([""])),
+                "aggregate_id": _coded(chunk.account, self.accounts),
+                "version": pa.nulls(n, pa.int64()),
+                "type": _coded(chunk.type, self._types),
+                "recorded_at": pa.array(chunk.at).cast(pa.timestamp("us", tz="UTC")),
+                "source_position_0": pa.array(np.zeros(n, np.int64)),
+                "source_position_1": pa.array(np.arange(chunk.first + 1, chunk.first + n + 1, dtype=np.int64)),
+                "payload": self.payloads(chunk),
+            }
+        )
+
+
+def _coded(codes: npt.NDArray[np.signedinteger], texts: pa.Array) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(_indices(codes), texts)
+
 
 def _indices(values: npt.NDArray[np.signedinteger]) -> pa.Array:
     import pyarrow as pa
