@@ -57,6 +57,10 @@ class LastValues:
         if len(self._values) > self._capacity:
             del self._values[0]
 
+    def copy(self) -> LastValues:
+        """The same values, to be changed on their own."""
+        return LastValues(self._capacity, self._check, self._values)
+
     def __len__(self) -> int:
         return len(self._values)
 
@@ -103,6 +107,10 @@ class Buckets:
             raise TypeError(f"buckets merge with buckets of the same edges, not {other!r}")
         for i, count in enumerate(other._counts):
             self._raise(i, count)
+
+    def copy(self) -> Buckets:
+        """The same counters, to be changed on their own."""
+        return Buckets(self._edges, self._counts)
 
     def _raise(self, index: int, by: int) -> None:
         count = self._counts[index] + by

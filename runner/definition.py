@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import DefinitionError
+from runner.field_types import EnumClasses
 from runner.events import HEADER, Event, EventDefinition, EventField, Record
 
 if TYPE_CHECKING:
-    import enum
-
+    
     from runner.source_code import FunctionSource
     from runner.values import PayloadColumn, ValueType
 
@@ -48,7 +48,7 @@ class StateField:
     name: str
     type: ValueType
     default: object
-    enums: Mapping[str, type[enum.Enum]] = field(default_factory=dict, compare=False)
+    enums: EnumClasses = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class KeyPart:
 
     name: str
     type: ValueType
-    enums: Mapping[str, type[enum.Enum]] = field(default_factory=dict, compare=False)
+    enums: EnumClasses = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,16 @@ from dataclasses import field as data_field
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 from runner.errors import DefinitionError
-from runner.field_types import FieldType, Unsupported, field_type, fixed_scale
+from runner.field_types import EnumClasses, FieldType, RecordClass, Unsupported, field_type, fixed_scale
 from runner.field_values import Check, check_for
 from runner.values import Kind, Path, PayloadColumn, RecordField, ValueType
 
 if TYPE_CHECKING:
-    import enum
     from collections.abc import Mapping
     from datetime import datetime
     from types import FrameType
 
-__all__ = ["HEADER", "Event", "EventDefinition", "EventField", "Record", "class_annotations", "field"]
+__all__ = ["BAD", "HEADER", "Event", "EventDefinition", "EventField", "Record", "class_annotations", "field"]
 
 HEADER: Mapping[str, ValueType] = {
     "aggregate_id": ValueType(Kind.STR),
@@ -35,6 +34,9 @@ HEADER: Mapping[str, ValueType] = {
     "tenant": ValueType(Kind.STR),
 }
 """What every event has, whatever its class."""
+
+BAD = " bad "
+"""Where an event keeps why fields of it have no value; reading such a field raises ValueError. No field has this name."""
 
 _MISSING: Any = type("missing", (), {"__repr__": lambda _: "missing"})()
 
@@ -79,8 +81,8 @@ class EventField:
     coerce: str = ""
     has_default: bool = False
     default: object = None
-    enums: Mapping[str, type[enum.Enum]] = data_field(default_factory=dict, compare=False)
-    record: type[Record] | None = data_field(default=None, compare=False)
+    enums: EnumClasses = data_field(default_factory=dict, compare=False)
+    record: RecordClass | None = data_field(default=None, compare=False)
 
     def column(self, event_type: str) -> PayloadColumn:
         """The log's column that holds this field for a stored event type."""
@@ -148,6 +150,14 @@ class _Payload:
                 if f.name not in cls.__defaults__:
                     raise TypeError(f"{cls.__name__} needs {f.name}")
                 own[f.name] = cls.__defaults__[f.name]
+
+    def __getattr__(self, name: str) -> Any:
+        cls = self.__class__
+        if name in self.__dict__.get(BAD, {}):
+            raise ValueError(self.__dict__[BAD][name])
+        if name in cls.__checks__:
+            raise AttributeError(f"{name} of this {cls.__name__} was not read from the log")
+        raise AttributeError(f"{cls.__name__} has no field {name!r}")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is immutable: {name} cannot be set")
@@ -227,9 +237,7 @@ class Event(_Payload):
             raise AttributeError(
                 f"this {cls.__name__} was made without {name}; give it: {cls.__name__}(..., {name}=...)"
             )
-        if name in cls.__checks__:
-            raise AttributeError(f"{name} of this {cls.__name__} was not read from the log")
-        raise AttributeError(f"{cls.__name__} has no field {name!r}")
+        return super().__getattr__(name)
 
 
 Event.__checks__ = {name: check_for(value_type, name, {}) for name, value_type in HEADER.items()}

@@ -10,6 +10,7 @@ import decimal
 import enum
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -18,7 +19,12 @@ from uuid import UUID
 
 from runner.values import Kind, ValueType
 
-__all__ = ["FieldType", "Scale", "enum_name", "field_type", "fixed_scale"]
+__all__ = ["EnumClasses", "FieldType", "RecordClass", "Scale", "enum_name", "field_type", "fixed_scale"]
+
+EnumClasses = Mapping[str, type[enum.Enum]]
+"""Enum classes by ``ValueType.enum``."""
+
+RecordClass = type[Any]
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -72,8 +78,8 @@ class FieldType:
     """
 
     type: ValueType
-    enums: dict[str, type[enum.Enum]] = field(default_factory=dict, hash=False)
-    record: type[Any] | None = None
+    enums: EnumClasses = field(default_factory=dict, hash=False)
+    record: RecordClass | None = None
 
 
 class Unsupported(TypeError):

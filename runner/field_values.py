@@ -33,6 +33,16 @@ def microseconds(value: timedelta) -> int:
     return (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
 
 
+def duration(value: int) -> timedelta:
+    """The timedelta of exact microseconds."""
+    return timedelta(microseconds=value)
+
+
+def from_microseconds(value: int) -> datetime:
+    """The UTC datetime of microseconds since 1970. Raises OverflowError outside of the years 1 to 9999."""
+    return EPOCH + timedelta(microseconds=value)
+
+
 def scaled(value: Decimal | int, type_: ValueType, name: str = "value") -> int:
     """The int64 that the kernel holds: value * 10**scale, by the type's rounding rule.
 
@@ -86,8 +96,9 @@ def _int(name: str) -> Check:
             if isinstance(value, bool) or not isinstance(value, int):
                 raise _wrong(name, value, "an int")
             value = int(value)
-        if INT64_MIN <= value <= INT64_MAX:
-            return value
+        number: int = value
+        if INT64_MIN <= number <= INT64_MAX:
+            return number
         raise OverflowError(f"{name}: {value} does not fit int64")
 
     return check
@@ -203,7 +214,7 @@ def _literal(type_: ValueType, name: str) -> Check:
             raise _wrong(name, value, f"one of {', '.join(map(repr, type_.members))}")
         if value not in members:
             raise ValueError(f"{name}: {value!r} is none of {', '.join(map(repr, type_.members))}")
-        return value  # type: ignore[no-any-return]  # its type was compared with the members' just above
+        return value
 
     return check
 

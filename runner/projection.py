@@ -179,7 +179,7 @@ def _define(cls: type[Projection], frame: FrameType, *, key: tuple[str, ...], **
     inherited = {
         f.name: f
         for base in reversed(cls.__mro__[1:])
-        if "__definition__" in base.__dict__
+        if issubclass(base, Projection) and "__definition__" in base.__dict__
         for f in base.__definition__.fields
     }
     fields = collect_state(cls, frame, inherited)
@@ -230,7 +230,7 @@ def _marked(cls: type) -> dict[str, tuple[FunctionType, _On]]:
     """The handlers with their notes, in order of definition, unwrapped."""
     found = {n: v for n, v in _members(cls).items() if isinstance(v, FunctionType)}
     unwrapped = {n: inspect.unwrap(v) for n, v in found.items()}
-    return {n: (v, v.__runner_on__) for n, v in unwrapped.items() if hasattr(v, "__runner_on__")}  # type: ignore[misc]  # unwrap gives the function
+    return {n: (v, v.__runner_on__) for n, v in unwrapped.items() if hasattr(v, "__runner_on__")}
 
 
 def _called_by_hand(method: FunctionType) -> Callable[..., None]:

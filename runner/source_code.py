@@ -94,17 +94,16 @@ def function_source(function: Callable[..., Any]) -> FunctionSource:
     code = function.__code__
     file = code.co_filename
     text = _read(file, function.__globals__)
-    here = {"file": file, "line": code.co_firstlineno}
     if not text:
         raise DefinitionError(
-            f"the source of {function.__qualname__} cannot be read", hint="put it into a module file", **here
+            f"the source of {function.__qualname__} cannot be read", hint="put it into a module file", file=file, line=code.co_firstlineno
         )
     node = _file_tree(file, text)[1].get((code.co_name, code.co_firstlineno))
     if node is None:
         raise DefinitionError(
             f"{function.__qualname__} is not a function that is written with def in its file",
             hint="write it with def; if the file changed since it was imported, start again",
-            **here,
+            file=file, line=code.co_firstlineno,
         )
     return FunctionSource(function, node, file)
 
