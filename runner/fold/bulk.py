@@ -12,7 +12,7 @@ from runner.fold.cache import load_module
 
 __all__ = ["SIGNATURE_NAMES", "bulk"]
 
-SIGNATURE_NAMES = '''
+SIGNATURE_NAMES = """
 from numba import njit, types
 
 from runner.kernels.options import KERNEL
@@ -33,13 +33,13 @@ WORDS, WORDS_R = _array(types.int64, 2), _array(types.int64, 2, True)
 POOL = types.NamedTuple((U8, I64, U64, U64, I32, I64), Pool)
 KEYS = types.NamedTuple((I32, WORDS, I64), KeyMap)
 ROWS = types.NamedTuple((U64, U64, I32, I64), DictMap)
-'''
+"""
 """Head of every generated module: short names of the array types."""
 
 _SOURCE = (
     '"""Entry points that every fold uses; made by runner/fold/bulk.py."""\n'
     + SIGNATURE_NAMES
-    + '''
+    + """
 
 @njit((ROWS, U64R, U64R, I32), cache=True, **KERNEL)
 def enter_aggregates(table, hi, lo, rows):
@@ -74,7 +74,7 @@ def enter_keys(keys, words, rows):
 @njit((KEYS,), cache=True, **KERNEL)
 def enter_keys_again(keys):
     rehash_keys(keys)
-'''
+"""
 )
 
 

@@ -33,7 +33,9 @@ _loading = threading.Lock()
 def cache_directory() -> Path:
     """Where compiled modules are kept; made, and private to the user."""
     named = os.environ.get("RUNNER_CACHE_DIR")
-    home = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "projection-runner"
+    home = (
+        Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "projection-runner"
+    )
     fallback = Path(tempfile.gettempdir()) / f"projection-runner-{os.getuid()}"
     for base in (home, fallback):
         directory = base / "kernels"

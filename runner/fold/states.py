@@ -21,40 +21,46 @@ from runner.definition import ProjectionDefinition
 from runner.field_values import EPOCH, microseconds, scaled
 from runner.values import Kind, ValueType
 
-__all__ = ["ALIVE", "default_row", "grown", "kernel_value", "state_dtype", "value_dtype"]
+__all__ = ["ALIVE", "StateRows", "default_row", "kernel_value", "state_dtype", "state_fields", "value_dtype"]
+
+States = npt.NDArray[np.void]
+StateColumn = tuple[str, str] | tuple[str, str, tuple[int]]
 
 ALIVE = "_alive"
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
-def value_dtype(type_: ValueType) -> np.dtype[Any]:
-    """How the kernel holds a value of this type."""
-    if type_.kind is Kind.FLOAT:
-        return np.dtype(np.float64)
-    return np.dtype(np.uint8) if type_.kind is Kind.BOOL else np.dtype(np.int64)
+def value_dtype(type_: ValueType) -> str:
+    """How the kernel holds a value of this type: the name of a NumPy dtype."""
+    return {Kind.FLOAT: "float64", Kind.BOOL: "uint8"}.get(type_.kind, "int64")
 
 
-def state_dtype(definition: ProjectionDefinition) -> np.dtype[Any]:
-    """The row of a projection's state; flags stand last, so that rows are as short as can be."""
-    wide: list[tuple[Any, ...]] = []
-    flags: list[tuple[Any, ...]] = []
+def state_fields(definition: ProjectionDefinition) -> list[StateColumn]:
+    """The fields of a state row for ``numpy.dtype``; flags stand last, so that rows are as short as can be."""
+    wide: list[StateColumn] = []
+    flags: list[StateColumn] = []
     for f in definition.fields:
         value = f"f_{f.name}"
         if f.type.kind is Kind.LAST:
             assert f.type.element is not None
             element = value_dtype(f.type.element)
-            (flags if element.itemsize == 1 else wide).append((value, element, (f.type.capacity,)))
-            wide.append((f"n_{f.name}", np.int64))
+            (flags if element == "uint8" else wide).append((value, element, (f.type.capacity,)))
+            wide.append((f"n_{f.name}", "int64"))
             if f.type.element.optional:
-                flags.append((f"v_{f.name}", np.uint8, (f.type.capacity,)))
+                flags.append((f"v_{f.name}", "uint8", (f.type.capacity,)))
         elif f.type.kind is Kind.BUCKETS:
-            wide.append((value, np.int64, (len(f.type.edges) + 1,)))
+            wide.append((value, "int64", (len(f.type.edges) + 1,)))
         else:
             dtype = value_dtype(f.type)
-            (flags if dtype.itemsize == 1 else wide).append((value, dtype))
+            (flags if dtype == "uint8" else wide).append((value, dtype))
             if f.type.optional:
-                flags.append((f"v_{f.name}", np.uint8))
-    return np.dtype([*wide, *flags, (ALIVE, np.uint8)], align=True)
+                flags.append((f"v_{f.name}", "uint8"))
+    return [*wide, *flags, (ALIVE, "uint8")]
+
+
+def state_dtype(definition: ProjectionDefinition) -> np.dtype[Any]:
+    """The row of a projection's state."""
+    return np.dtype(state_fields(definition), align=True)
 
 
 def default_row(definition: ProjectionDefinition, text_id: Callable[[str], int]) -> npt.NDArray[np.void]:
@@ -107,18 +113,32 @@ _NUMBERS: dict[Kind, Callable[[Any, ValueType], int | float]] = {
 }
 
 
-def grown(states: npt.NDArray[np.void], default: npt.NDArray[np.void], rows: int) -> npt.NDArray[np.void]:
-    """The states with room for at least ``rows`` rows; new room holds defaults."""
-    have = len(states)
-    if rows <= have:
-        return states
-    size = max(rows, 2 * have, 64)
-    if not default.view(np.uint8).any():
-        new = np.zeros(size, states.dtype)
-    else:
-        new = np.empty(size, states.dtype)
-        # As bytes: numpy copies a structured scalar field by field, and would leave the padding to chance.
-        width = states.dtype.itemsize
-        new.view(np.uint8).reshape(size, width)[have:] = default.view(np.uint8).reshape(1, width)
-    new.view(np.uint8)[: have * states.dtype.itemsize] = states.view(np.uint8)
-    return new
+class StateRows:
+    """The states of one projection in one partition: they grow between kernel calls, and rows begin as the default.
+
+    spare: an array of an earlier partition to use again; fresh memory would cost a page fault every 4 KiB.
+    """
+
+    def __init__(self, default: States, spare: States | None = None) -> None:
+        self.default = default
+        self.rows = np.empty(64, default.dtype) if spare is None else spare
+        self.ready = 0
+
+    def room(self, count: int) -> None:
+        """Make room for ``count`` rows in all; those behind ``ready`` hold anything."""
+        if count > len(self.rows):
+            rows = np.empty(max(count, 2 * len(self.rows)), self.rows.dtype)
+            _bytes(rows)[: self.ready] = _bytes(self.rows)[: self.ready]
+            self.rows = rows
+
+    def reserve(self, count: int) -> None:
+        """Make room for ``count`` rows in all, with defaults in the new ones."""
+        if count > self.ready:
+            self.room(count)
+            # As bytes: field by field the padding would be left to chance.
+            _bytes(self.rows)[self.ready : count] = _bytes(self.default)
+            self.ready = count
+
+
+def _bytes(rows: States) -> npt.NDArray[np.uint8]:
+    return rows.view(np.uint8).reshape(len(rows), rows.dtype.itemsize)

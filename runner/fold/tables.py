@@ -40,22 +40,28 @@ class AggregateRows:
     def __len__(self) -> int:
         return self._count
 
-    def enter(self, dictionary: AggregateDictionary) -> Int32s:
-        """rows int32[n]: the row of each entry."""
-        rows = self.enter_hashes(dictionary.hi, dictionary.lo)
-        before = self._named
+    def enter(self, dictionary: AggregateDictionary, used: Int64s | None = None) -> Int32s:
+        """rows int32[n]: the row of each entry; new ones get the next numbers, in order.
+
+        used: only these entries (ascending) are meant, and the others get any row.
+        """
+        if used is not None:
+            rows = np.zeros(len(dictionary), np.int32)
+            part = AggregateDictionary(
+                dictionary.texts.take(pa.array(used)), dictionary.hi[used], dictionary.lo[used], dictionary.scope[used]
+            )
+            rows[used] = self.enter(part)
+            return rows
+        before = self._count
+        rows = self.find(dictionary.hi, dictionary.lo)
         if self._count > before:
             new = None if self._count - before == len(rows) else np.flatnonzero(rows >= before)
             self._texts.append(dictionary.texts if new is None else dictionary.texts.take(pa.array(new)))
             self._scopes.append(dictionary.scope if new is None else dictionary.scope[new])
         return rows
 
-    @property
-    def _named(self) -> int:
-        return sum(len(texts) for texts in self._texts)
-
-    def enter_hashes(self, hi: UInt64s, lo: UInt64s) -> Int32s:
-        """rows int32[n] of distinct hashes, ascending. New rows have no identity until a dictionary with it is entered."""
+    def find(self, hi: UInt64s, lo: UInt64s) -> Int32s:
+        """rows int32[n] of hashes; of aggregates that were all entered before, unless ``enter`` asks."""
         if self._first is None:
             self._first = hi, lo
             self._count = len(hi)

@@ -117,9 +117,7 @@ def _find(pool: Any, hi: Any, lo: Any, data: Any, start: Any, length: Any) -> An
 def _room(pool: Any, size: Any) -> Any:
     """Whether one more text of ``size`` bytes fits."""
     count = pool.used[0]
-    return (
-        count < len(pool.hi) and 2 * (count + 1) <= len(pool.slots) and pool.starts[count] + size <= len(pool.data)
-    )
+    return count < len(pool.hi) and 2 * (count + 1) <= len(pool.slots) and pool.starts[count] + size <= len(pool.data)
 
 
 @njit(**KERNEL)  # type: ignore[untyped-decorator]  # numba has no types

@@ -1,0 +1,297 @@
+"""The source of a run's kernel: one function that walks a batch in runs of one type, and a tight loop for each
+projection and type in it.
+
+Everything that a loop does is called from one of the compiler's functions (``runner/fold/handlers.py``) or from
+``runner.kernels``. Type codes are no part of the source: a kernel serves every log with the same stored types.
+
+What the kernel gets and gives (all arrays; ``P`` projections, ``T`` type codes):
+
+- ``info`` int64[5]: where it stopped: projection, handler, event index in the batch, element, what ran out of room;
+- ``active`` uint8[P]: which projections it folds; ``group_of`` int32[T]: which loops a type goes to, 0 for none;
+- ``type_ids`` int64[T]: pool ids of the type names; ``cursors`` int64[T]: events of each type before this call, then after it;
+- ``kinds``, ``aggregate``: the batch's type and aggregate codes; ``rows``: the row of each aggregate code;
+- ``pool``; for each projection its states, a default row and, where the key has more than the aggregate, its key map;
+- the payload and header columns, as the plan's arguments say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from runner.definition import EventField, ProjectionDefinition
+from runner.fold.arguments import Argument, argument_type
+from runner.fold.bulk import SIGNATURE_NAMES
+from runner.fold.lower import ArrayRef
+from runner.fold.states import state_fields
+
+__all__ = ["INFO_SIZE", "NO_KEYS", "NO_TEXTS", "Function", "Handler", "KernelSource", "LoopProjection", "kernel_source"]
+
+INFO_SIZE = 5
+NO_TEXTS, NO_KEYS = 0, 1
+"""What ran out of room: the string pool, a key map."""
+
+
+class Function(Protocol):
+    """A generated function: its name in the source, and the arrays that it takes behind the fixed arguments."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def arrays(self) -> tuple[ArrayRef, ...]: ...
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A handler of a projection, compiled; key: of a projection whose key has more than the aggregate."""
+
+    function: Function
+    key: Function | None
+    each: EventField | None
+    fields: tuple[EventField, ...]
+    types: tuple[str, ...]
+    """The stored types that it handles; every: all of them."""
+    every: bool
+
+
+@dataclass(frozen=True)
+class LoopProjection:
+    """A projection of the run. words: of a key part each, the aggregate's row apart. source: its generated functions."""
+
+    definition: ProjectionDefinition
+    source: str
+    handlers: tuple[Handler, ...]
+    words: int
+    merge: Function | None
+
+
+@dataclass
+class KernelSource:
+    """arguments: the columns, in the order in which ``fold`` takes them. users: by argument, the projections that read it.
+
+    groups: the stored types with loops of their own, from 1 on; every other type has group ``len(groups) + 1`` where a
+    projection handles all types, else 0.
+    """
+
+    text: str = ""
+    arguments: list[Argument] = field(default_factory=list)
+    users: list[set[int]] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    every: bool = False
+
+    def argument(self, ref: ArrayRef, event_type: str, handler: Handler, projection: int) -> str:
+        """The name of a column's argument, entered where it is new."""
+        found = Argument(ref) if ref.scope == "header" else _payload(ref, event_type, handler)
+        if found not in self.arguments:
+            self.arguments.append(found)
+            self.users.append(set())
+        place = self.arguments.index(found)
+        self.users[place].add(projection)
+        return f"a{place}"
+
+
+def _payload(ref: ArrayRef, event_type: str, handler: Handler) -> Argument:
+    name = ref.name.partition(".")[0]
+    # An element is a list's entry: one column, whichever way its index was found.
+    scope = "list" if ref.scope == "element" else ref.scope
+    return Argument(ArrayRef(scope, ref.name, ref.part), event_type, next(f for f in handler.fields if f.name == name))
+
+
+_HEAD = (
+    '"""The kernel of a run; made by runner/fold/kernel.py."""\n'
+    + SIGNATURE_NAMES
+    + """
+import numpy as np
+from numba import from_dtype
+
+from runner.kernels.hints import natural
+from runner.kernels.runs import run_end
+
+
+@njit(**KERNEL)
+def stopped(info, projection, handler, event, element, room):
+    info[0] = projection
+    info[1] = handler
+    info[2] = event
+    info[3] = element
+    info[4] = room
+
+"""
+)
+
+
+def kernel_source(projections: Sequence[LoopProjection]) -> KernelSource:
+    """The kernel of these projections: module source with ``fold``, and ``merge_<n>`` for each that merges."""
+    made = KernelSource(every=any(h.every for p in projections for h in p.handlers))
+    made.groups = list(dict.fromkeys(t for p in projections for h in p.handlers for t in h.types))
+    steps: list[str] = []
+    calls: dict[int, list[str]] = {}
+    everything = len(made.groups) + 1
+    for n, projection in enumerate(projections):
+        for group in range(1, everything + (1 if made.every else 0)):
+            event_type = made.groups[group - 1] if group < everything else ""
+            chosen = [(m, h) for m, h in enumerate(projection.handlers) if h.every or event_type in h.types]
+            if chosen:
+                name, text, arguments = _step(made, n, projection, group, event_type, chosen)
+                steps.append(text)
+                calls.setdefault(group, []).append(_call(n, name, projection, arguments))
+    parts = [_HEAD]
+    for n, projection in enumerate(projections):
+        parts.append(f"\n# {projection.definition.name}\n{projection.source}\n")
+        # Not the tuple: NumPy needs the pairs in a list, and the source must not depend on how dtypes are printed.
+        parts.append(f"STATE_{n} = _array(from_dtype(np.dtype({state_fields(projection.definition)!r}, align=True)))\n")
+    parts += [*steps, _entry(made, projections, calls)]
+    parts += [_merge(n, p) for n, p in enumerate(projections) if p.merge is not None]
+    made.text = "\n".join(parts)
+    return made
+
+
+def _state_names(n: int, projection: LoopProjection) -> list[str]:
+    return [f"s{n}", f"d{n}", *([] if projection.definition.by_aggregate else [f"k{n}"])]
+
+
+def _step(
+    made: KernelSource,
+    n: int,
+    projection: LoopProjection,
+    group: int,
+    event_type: str,
+    chosen: list[tuple[int, Handler]],
+) -> tuple[str, str, list[str]]:
+    """The loop of one projection over a run of one type: (name, source, its column arguments)."""
+    name = f"fold_{n}_{group}"
+    used: dict[str, None] = {}
+    body: list[str] = []
+    single = projection.definition.by_aggregate
+    if single:
+        body += ["row = rows[aggregate[i]]", "s = states[row]"]
+    for m, handler in chosen:
+
+        def columns(function: Function, handler: Handler = handler) -> str:
+            names = [made.argument(ref, event_type, handler, n) for ref in function.arrays]
+            used.update(dict.fromkeys(names))
+            return "".join(f", {x}" for x in names)
+
+        lines = _one(n, m, projection, handler, columns)
+        if handler.each is None:
+            body += [line.replace("#k", "0") for line in lines]
+        else:
+            offsets = made.argument(ArrayRef("list", handler.each.name, "offsets"), event_type, handler, n)
+            used[offsets] = None
+            body.append(f"for k in range(np.int64({offsets}[j]), np.int64({offsets}[j + 1])):")
+            body += ["    " + line.replace("#k", "natural(k)") for line in lines]
+    arguments = list(used)
+    fixed = "info, begin, behind, first, type_id, pool, aggregate, rows, states, default" + ("" if single else ", keys")
+    text = [
+        "@njit(**KERNEL)",
+        f"def {name}({', '.join([fixed, *arguments])}):",
+        f"    # {projection.definition.name}: {event_type or 'any type'}",
+        "    begin = natural(begin)",
+        "    for at in range(begin, behind):",
+        "        i = natural(at)",
+        "        j = natural(first + (i - begin))",
+        *("        " + line for line in body),
+        "    return 0",
+        "",
+        "",
+    ]
+    return name, "\n".join(text), arguments
+
+
+def _one(n: int, m: int, projection: LoopProjection, handler: Handler, columns: object) -> list[str]:
+    """One call of a handler, and what its status leads to. ``#k`` stands for the element's index."""
+    assert callable(columns)
+    lines: list[str] = []
+    if handler.key is not None:
+        lines += [
+            f"key = {handler.key.name}(pool, i, j, #k, type_id{columns(handler.key)})",
+            "if key[0] != 0:",
+            f"    stopped(info, {n}, {m}, i, #k, {NO_TEXTS})",
+            "    return key[0]",
+        ]
+    if not projection.definition.by_aggregate:
+        words = [] if projection.definition.merged else ["np.int64(rows[aggregate[i]])"]
+        words += [f"np.int64(key[{w + 1}])" for w in range(projection.words)]
+        lines += [
+            f"found = key_row(keys, ({', '.join(words)},))",
+            "if found[0] < 0:",
+            f"    stopped(info, {n}, {m}, i, #k, {NO_KEYS})",
+            "    return 2",
+            "row = natural(found[0])",
+            "if found[1]:",
+            "    states[row] = default[0]",
+            "s = states[row]",
+        ]
+    return [
+        *lines,
+        "s._alive = 1",
+        f"status = {handler.function.name}(s, pool, i, j, #k, type_id{columns(handler.function)})",
+        "if status != 0:",
+        "    if status != 1:",
+        f"        stopped(info, {n}, {m}, i, #k, {NO_TEXTS})",
+        "        return status",
+        "    states[row] = default[0]",
+    ]
+
+
+def _call(n: int, name: str, projection: LoopProjection, arguments: list[str]) -> str:
+    fixed = "info, begin, behind, first, type_ids[kind], pool, aggregate, rows"
+    names = ", ".join([fixed, *_state_names(n, projection), *arguments])
+    return f"            if active[{n}] != 0:\n                status = {name}({names})\n                if status != 0:\n                    return status\n"
+
+
+def _entry(made: KernelSource, projections: Sequence[LoopProjection], calls: dict[int, list[str]]) -> str:
+    names = ["info", "active", "group_of", "type_ids", "cursors", "kinds", "aggregate", "rows", "pool"]
+    types = ["I64", "U8R", "I32R", "I64R", "I64", "I16R", "U32R", "U32R", "POOL"]
+    for n, projection in enumerate(projections):
+        names += _state_names(n, projection)
+        types += [f"STATE_{n}", f"STATE_{n}", *([] if projection.definition.by_aggregate else ["KEYS"])]
+    names += [f"a{n}" for n in range(len(made.arguments))]
+    types += [argument_type(a) for a in made.arguments]
+    lines = [
+        f"@njit(({', '.join(types)},), cache=True, **KERNEL)",
+        f"def fold({', '.join(names)}):",
+        "    end = len(kinds)",
+        "    begin = 0",
+        "    while begin < end:",
+        "        kind = natural(np.int64(kinds[begin]))",
+        "        behind = run_end(kinds, begin)",
+        "        group = group_of[kind]",
+        "        first = natural(cursors[kind])",
+        "",
+    ]
+    text = "\n".join(lines)
+    for place, group in enumerate(sorted(calls)):
+        text += f"        {'if' if place == 0 else 'elif'} group == {group}:\n" + "".join(calls[group])
+    return text + "        cursors[kind] = first + (behind - begin)\n        begin = behind\n    return 0\n\n"
+
+
+def _merge(n: int, projection: LoopProjection) -> str:
+    """``merge_<n>``: rows of partial tables into one, by key."""
+    assert projection.merge is not None
+    key = ", ".join(f"words[r, {w}]" for w in range(projection.words))
+    return "\n".join(
+        [
+            "",
+            f"@njit((I64, POOL, KEYS, STATE_{n}, WORDS_R, STATE_{n}), cache=True, **KERNEL)",
+            f"def merge_{n}(info, pool, keys, states, words, others):",
+            "    for at in range(len(words)):",
+            "        r = natural(at)",
+            f"        found = key_row(keys, ({key},))",
+            "        if found[0] < 0:",
+            f"            stopped(info, {n}, 0, r, 0, {NO_KEYS})",
+            "            return 2",
+            "        row = natural(found[0])",
+            "        if found[1]:",
+            "            states[row] = others[r]",
+            "        else:",
+            f"            status = {projection.merge.name}(states[row], others[r], pool)",
+            "            if status != 0:",
+            f"                stopped(info, {n}, 0, r, 0, {NO_TEXTS})",
+            "                return status",
+            "    return 0",
+            "",
+        ]
+    )

@@ -1,0 +1,23 @@
+"""What the compiler cannot see for itself, said to it; costs nothing at run time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+__all__ = ["natural"]
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def natural(_context: Any, number: Any) -> Any:
+    """The int64 itself, of which the caller knows that it is not negative: an index made of it needs no wrap-around test."""
+    signature = types.int64(types.int64)
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        builder.assume(builder.icmp_signed(">=", args[0], ir.Constant(ir.IntType(64), 0)))
+        return args[0]
+
+    return signature if isinstance(number, types.Integer) else None, generate
