@@ -20,6 +20,7 @@ from runner.errors import LogError
 from runner.kernels.siphash import load_word, siphash128
 
 __all__ = [
+    "distinct_texts",
     "encode_texts",
     "hash_texts",
     "order_by_hash",
@@ -264,6 +265,17 @@ def _renumber(codes: Any, places: Any) -> None:
         codes[i] = places[codes[i]] if codes[i] >= 0 else 0
 
 
+def distinct_texts(texts: pa.Array) -> tuple[Int32s, Int64s]:
+    """Number the distinct texts by first appearance: (codes int32[n], firsts int64[distinct]); a null has code -1.
+
+    ``texts``: utf8 or large_utf8. firsts[c] is the first index of the text with code c.
+    """
+    data, offsets = text_buffers(texts)
+    valid = texts.is_valid().to_numpy(zero_copy_only=False) if texts.null_count else np.empty(0, np.bool_)
+    codes = np.empty(len(texts), np.int32)
+    return codes, _distinct(data, offsets, valid, codes)
+
+
 def encode_texts(texts: pa.Array) -> tuple[Int32s, TextDictionary]:
     """(codes int32[n], dictionary of the distinct texts ascending by hash); a null entry has code 0.
 
@@ -274,10 +286,7 @@ def encode_texts(texts: pa.Array) -> tuple[Int32s, TextDictionary]:
     """
     if pa.types.is_dictionary(texts.type):
         return _encode_again(texts)
-    data, offsets = text_buffers(texts)
-    valid = texts.is_valid().to_numpy(zero_copy_only=False) if texts.null_count else np.empty(0, np.bool_)
-    codes = np.empty(len(texts), np.int32)
-    firsts = _distinct(data, offsets, valid, codes)
+    codes, firsts = distinct_texts(texts)
     dictionary, places = _sorted_dictionary(texts.take(pa.array(firsts)))
     _renumber(codes, places)
     return codes, dictionary

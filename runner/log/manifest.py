@@ -1,0 +1,279 @@
+"""The manifest: the one file that says what the log holds. As data, as JSON, and published atomically.
+
+``manifest.json`` is replaced by rename; every published manifest also stays a while as ``manifests/<number>.json``, a
+hard link of the same bytes, so that readers can hold it (see ``lock.py``) and ``audit`` can follow the chain back.
+
+Two chains of SHA-256: each manifest names the digest of the one before it, and each segment's ``chain`` covers the chain
+of the segment before it and its own files' digests, so a segment cannot be exchanged, left out or put elsewhere without
+changing all that follow. Compaction begins the chain anew from the first segment it merged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from runner.errors import LogDamaged, LogError, LogFormatError
+
+__all__ = [
+    "FORMAT",
+    "WHOLE",
+    "Chunk",
+    "Manifest",
+    "Segment",
+    "SegmentFile",
+    "Source",
+    "StoredColumn",
+    "chain_of",
+    "chained",
+    "manifest_path",
+    "no_log",
+    "numbered_path",
+    "parse_manifest",
+    "read_manifest",
+    "sync_directory",
+]
+
+FORMAT = 1
+"""The version of the log's format on disk. A log of another version is refused."""
+
+WHOLE = -1
+"""The partition of a chunk that holds events of all partitions: the unpartitioned tail batch of a small commit."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One Arrow IPC stream inside a container: bytes offset..offset+length, digest xxh3-128 (hex)."""
+
+    partition: int
+    offset: int
+    length: int
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class SegmentFile:
+    """A container file. ``name`` is relative to ``segments/``; size in bytes; sha256 of all its bytes (hex)."""
+
+    name: str
+    size: int
+    sha256: str
+    chunks: tuple[Chunk, ...]
+
+
+@dataclass(frozen=True)
+class StoredColumn:
+    """A payload column's sidecar: which column it is (``repr``, for people), of which event type, and its file."""
+
+    column: str
+    event_type: str
+    file: SegmentFile
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Events first..last (positions, dense), in two containers and any number of sidecars.
+
+    digest: the sum of the events' digests (hex, ``kernels/digest.py``), the same however events are cut into segments.
+    types: events per type code. recorded: the highest recorded_at in µs, None where no event has one.
+    payload_bytes: uncompressed.
+    """
+
+    id: str
+    first: int
+    last: int
+    tail: bool
+    aggregates: int
+    payload_bytes: int
+    recorded: int | None
+    types: dict[int, int]
+    sources: dict[int, int]
+    digest: str
+    chain: str
+    events_file: SegmentFile
+    raw_file: SegmentFile
+    columns: dict[str, StoredColumn] = field(default_factory=dict)
+
+    @property
+    def events(self) -> int:
+        return self.last - self.first + 1
+
+    def files(self) -> list[SegmentFile]:
+        return [self.events_file, self.raw_file, *(c.file for c in self.columns.values())]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the log knows of a source. ``mark`` and ``identity`` are the source's own, opaque here."""
+
+    name: str
+    namespace: str
+    mark: Any = None
+    identity: Any = None
+    events: int = 0
+    last_source_position: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All of the log at one moment. Scopes are (source namespace, tenant) pairs; codes are indices, append-only."""
+
+    log_id: str
+    number: int
+    partitions: int
+    previous: str = ""
+    fence: int = 0
+    types: tuple[str, ...] = ()
+    scopes: tuple[tuple[str, str], ...] = ()
+    sources: tuple[Source, ...] = ()
+    segments: tuple[Segment, ...] = ()
+
+    @property
+    def last_position(self) -> int:
+        return self.segments[-1].last if self.segments else 0
+
+    def source(self, name: str) -> Source | None:
+        return next((s for s in self.sources if s.name == name), None)
+
+    def files(self) -> set[str]:
+        """Names of all files in ``segments/`` that belong to it."""
+        return {f.name for s in self.segments for f in s.files()}
+
+    def to_bytes(self) -> bytes:
+        body = {"format": FORMAT, **asdict(self)}
+        for segment in body["segments"]:
+            for name in ("events_file", "raw_file"):
+                _pack(segment[name])
+            for stored in segment["columns"].values():
+                _pack(stored["file"])
+        body["checksum"] = _checksum(body)
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode() + b"\n"
+
+
+def _pack(file: dict[str, Any]) -> None:
+    # Chunks are most of a manifest: lists instead of objects keep it small.
+    file["chunks"] = [[c["partition"], c["offset"], c["length"], c["rows"], c["digest"]] for c in file["chunks"]]
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    plain = {k: v for k, v in body.items() if k != "checksum"}
+    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def chain_of(before: str, segment: Segment) -> str:
+    """The chain value of a segment behind one whose chain is ``before`` ("" for the first)."""
+    parts = (before, segment.id, segment.first, segment.last, segment.digest)
+    digests = (segment.events_file.sha256, segment.raw_file.sha256)
+    return hashlib.sha256(json.dumps([*parts, *digests]).encode()).hexdigest()
+
+
+def chained(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """The segments with their chain values made anew."""
+    out: list[Segment] = []
+    for segment in segments:
+        out.append(replace(segment, chain=chain_of(out[-1].chain if out else "", segment)))
+    return tuple(out)
+
+
+def manifest_path(log: Path) -> Path:
+    return log / "manifest.json"
+
+
+def numbered_path(log: Path, number: int) -> Path:
+    return log / "manifests" / f"{number:010d}.json"
+
+
+def no_log(path: Path) -> LogError:
+    return LogError(f"no log at {path.parent}", hint="`runner sync` makes one")
+
+
+def read_manifest(path: Path) -> tuple[Manifest, str]:
+    """(the manifest in the file, SHA-256 of the file's bytes).
+
+    Raises LogError where there is none, LogDamaged where it is not what was written, LogFormatError for another format.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise no_log(path) from None
+    except OSError as e:
+        raise LogError(f"{path}: cannot be read: {e.strerror}") from None
+    return parse_manifest(raw, path), hashlib.sha256(raw).hexdigest()
+
+
+def parse_manifest(raw: bytes, path: Path) -> Manifest:
+    """The manifest in these bytes; ``path`` is for errors. Raises LogDamaged and LogFormatError."""
+    try:
+        body = json.loads(raw)
+        version = body["format"]
+    except (ValueError, TypeError, KeyError):
+        raise LogDamaged(f"{path}: not a manifest", hint=_RESTORE) from None
+    if version != FORMAT:
+        raise LogFormatError(
+            f"{path}: the log has format {version}, this runner reads format {FORMAT}",
+            hint="use the release that wrote it, or sync into a new log directory",
+        )
+    try:
+        manifest = _manifest(body) if body["checksum"] == _checksum(body) else None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        manifest = None
+    if manifest is None:
+        raise LogDamaged(f"{path}: its checksum is wrong", hint=_RESTORE)
+    return manifest
+
+
+_RESTORE = "copy the newest good file of manifests/ over it, or sync into a new log directory"
+
+
+def _manifest(body: dict[str, Any]) -> Manifest:
+    return Manifest(
+        log_id=body["log_id"],
+        number=body["number"],
+        partitions=body["partitions"],
+        previous=body["previous"],
+        fence=body["fence"],
+        types=tuple(body["types"]),
+        scopes=tuple((s, t) for s, t in body["scopes"]),
+        sources=tuple(_source(s) for s in body["sources"]),
+        segments=tuple(_segment(s) for s in body["segments"]),
+    )
+
+
+def _source(body: dict[str, Any]) -> Source:
+    last = body["last_source_position"]
+    return Source(**{**body, "last_source_position": None if last is None else (last[0], last[1])})
+
+
+def _segment(body: dict[str, Any]) -> Segment:
+    return Segment(
+        **{
+            **body,
+            "types": {int(k): v for k, v in body["types"].items()},
+            "sources": {int(k): v for k, v in body["sources"].items()},
+            "events_file": _file(body["events_file"]),
+            "raw_file": _file(body["raw_file"]),
+            "columns": {
+                k: StoredColumn(v["column"], v["event_type"], _file(v["file"])) for k, v in body["columns"].items()
+            },
+        }
+    )
+
+
+def _file(body: dict[str, Any]) -> SegmentFile:
+    return SegmentFile(body["name"], body["size"], body["sha256"], tuple(Chunk(*c) for c in body["chunks"]))
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames and new names in a directory durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

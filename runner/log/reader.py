@@ -1,0 +1,302 @@
+"""Reading the log: mapped batches for folds, raw payloads for people, places for cuts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+
+from runner.batch import Batch, PayloadArray
+from runner.errors import LogError
+from runner.log.arrival import NO_TIME
+from runner.log.columns import column_digest, read_column
+from runner.log.cut import cut_at
+from runner.log.identity import identity_hash, partition_of
+from runner.log.lock import hold_manifest
+from runner.log.manifest import Manifest, Segment, Source
+from runner.log.store import Store
+from runner.log.streams import EventRows, raw_texts, read_events
+from runner.log.views import kept_rows, make_batch
+from runner.positions import START, Cut, PartitionId, Position, SourcePosition
+from runner.values import PayloadColumn
+
+__all__ = ["HEADER", "Log", "RawEvent", "moment"]
+
+HEADER = frozenset({"position", "version", "recorded_at"})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class RawEvent(NamedTuple):
+    """One event as it was synced; ``payload`` is the JSON text, recorded_at None where the source gives none."""
+
+    position: int
+    aggregate_id: str
+    type: str
+    version: int
+    recorded_at: datetime | None
+    payload: str
+
+
+def moment(microseconds: int) -> datetime | None:
+    """The time that a stored recorded_at means; None where there is none."""
+    return None if microseconds == NO_TIME else _EPOCH + timedelta(microseconds=microseconds)
+
+
+class Log:
+    """The log as one manifest says it is: later commits are not seen, compaction does not take its files away.
+
+    Open with ``Log.open``; close it, or use it as a context manager, so that a writer may remove what is not needed any
+    more (arrays already handed out stay valid). Safe for threads. A pickled log opens the same manifest elsewhere.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, handle: int, *, verify: bool) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._handle = handle
+        self._verify = verify
+        self._store = Store(path, verify=verify)
+        self._type_codes = {name: code for code, name in enumerate(manifest.types)}
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, verify: bool = True, number: int | None = None) -> Log:
+        """Open the log, as the current manifest or the one numbered ``number`` has it.
+
+        verify: check each stream's digest when it is first mapped. Raises LogError where there is no log,
+        LogDamaged where the manifest is not what was written, LogFormatError for another format.
+        """
+        log = Path(path)
+        manifest, handle = hold_manifest(log, number)
+        return cls(log, manifest, handle, verify=verify)
+
+    # What there is ----------------------------------------------------------------------------------------------------
+
+    @property
+    def partitions(self) -> int:
+        """P, a power of two."""
+        return self.manifest.partitions
+
+    @property
+    def events(self) -> int:
+        return sum(s.events for s in self.manifest.segments)
+
+    @property
+    def last_position(self) -> Position:
+        return Position(self.manifest.last_position)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Stored type names by type code."""
+        return self.manifest.types
+
+    @property
+    def scopes(self) -> tuple[tuple[str, str], ...]:
+        """(source namespace, tenant) by scope code."""
+        return self.manifest.scopes
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return self.manifest.sources
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Events per stored type name."""
+        total = dict.fromkeys(self.manifest.types, 0)
+        for segment in self.manifest.segments:
+            for code, n in segment.types.items():
+                total[self.manifest.types[code]] += n
+        return total
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits; equal for equal events at equal positions, however they are cut into segments."""
+        return f"{sum(int(s.digest, 16) for s in self.manifest.segments) % 2**128:032x}"
+
+    def events_in(self, partition: int) -> int:
+        """How many events the partition has."""
+        total = 0
+        for segment in self.manifest.segments:
+            if segment.tail:
+                rows = self._rows(segment, partition)
+                keep = None if rows is None else kept_rows(segment, rows, partition, self.partitions, 0, segment.last)
+                total += segment.events if keep is None else int(keep.sum())
+            else:
+                chunk = self._store.container(segment.events_file).chunk(partition)
+                total += chunk.rows if chunk else 0
+        return total
+
+    def missing_columns(self, columns: Sequence[PayloadColumn]) -> tuple[PayloadColumn, ...]:
+        """Those whose sidecars ``LogWriter.ensure_columns`` has yet to write."""
+        return tuple(c for c in columns if any(self._lacks(s, c) for s in self.manifest.segments))
+
+    def find(self, aggregate_id: str) -> tuple[tuple[int, int, int], ...]:
+        """(scope code, hi, lo) of every aggregate with this id, there may be one in each scope.
+
+        The partition is ``partition_of(hi)``.
+        """
+        found = []
+        for code, (namespace, tenant) in enumerate(self.scopes):
+            hi, lo = identity_hash(namespace, tenant, aggregate_id)
+            if any(self._knows(s, hi, lo) for s in self.manifest.segments):
+                found.append((code, hi, lo))
+        return tuple(found)
+
+    def partition_of(self, hi: int) -> PartitionId:
+        return partition_of(hi, self.partitions)
+
+    # Scans ------------------------------------------------------------------------------------------------------------
+
+    def batches(
+        self,
+        partition: int,
+        columns: Sequence[PayloadColumn] = (),
+        header: frozenset[str] = HEADER,
+        since: int = START,
+        to: int | None = None,
+    ) -> Iterator[Batch]:
+        """The partition's batches with events in since < position <= to, in the order of segments.
+
+        Arrays are views of the mapped files, but where since, to or an unpartitioned tail batch cut a batch.
+        Raises LogDamaged; LogError where a column's sidecar is missing.
+        """
+        for segment in self._between(since, to):
+            rows = self._rows(segment, partition)
+            if rows is None:
+                continue
+            last = segment.last if to is None else to
+            keep = kept_rows(segment, rows, partition, self.partitions, since, last)
+            if keep is not None and not keep.any():
+                continue
+            yield make_batch(segment, partition, rows, self._payload(segment, partition, columns), header, keep)
+
+    def raw(
+        self, partition: int, since: int = START, to: int | None = None, aggregate: tuple[int, int] | None = None
+    ) -> Iterator[RawEvent]:
+        """The partition's events in since < position <= to with their payloads, in the order of positions.
+
+        aggregate: only those of the aggregate with this (hi, lo). Raises LogDamaged.
+        """
+        for segment in self._between(since, to):
+            rows = self._rows(segment, partition)
+            if rows is None or (aggregate is not None and not self._knows(segment, *aggregate)):
+                continue
+            keep = kept_rows(segment, rows, partition, self.partitions, since, segment.last if to is None else to)
+            mask = np.ones(len(rows.codes), np.bool_) if keep is None else keep
+            if aggregate is not None:
+                a = rows.aggregates
+                mask = mask & ((a.hi == np.uint64(aggregate[0])) & (a.lo == np.uint64(aggregate[1])))[rows.codes]
+            chosen = np.flatnonzero(mask)
+            if len(chosen):
+                chosen = chosen[np.argsort(rows.header["position"][chosen], kind="stable")]
+                yield from self._raw_events(segment, partition, rows, chosen)
+
+    def cut_at(self, place: int | datetime | str | tuple[str, SourcePosition]) -> Cut:
+        """The cut that ``--to`` means: a position, a time, a (source, source position), or a text for any of them.
+
+        Texts: ``"1200"``, ``"2026-01-01T00:00:00Z"``, ``"orders:17"`` or ``"orders:2,17"``. All events from the first one (by
+        position) behind the place on are left out. Raises ConfigError for what is none of these.
+        """
+        return cut_at(self.manifest, self._all_rows, place)
+
+    def _raw_events(
+        self, segment: Segment, partition: int, rows: EventRows, chosen: np.ndarray[tuple[int], np.dtype[np.intp]]
+    ) -> Iterator[RawEvent]:
+        stream = self._store.stream(segment, segment.raw_file, partition)
+        assert stream is not None
+        texts = raw_texts(stream)
+        header, ids, names = rows.header, rows.aggregates.ids, self.manifest.types
+        # A few thousand Python events at a time, whatever the partition holds.
+        for at in range(0, len(chosen), 4096):
+            part = chosen[at : at + 4096]
+            yield from (
+                RawEvent(position, aggregate, names[code], version, moment(recorded), payload)
+                for position, aggregate, code, version, recorded, payload in zip(
+                    header["position"][part].tolist(),
+                    ids.take(rows.codes[part]).to_pylist(),
+                    header["type"][part].tolist(),
+                    header["version"][part].tolist(),
+                    header["recorded_at"][part].tolist(),
+                    texts.take(part).to_pylist(),
+                    strict=True,
+                )
+            )
+
+    def _between(self, since: int, to: int | None) -> Iterator[Segment]:
+        for segment in self.manifest.segments:
+            if segment.last > since and (to is None or segment.first <= to):
+                yield segment
+
+    def _rows(self, segment: Segment, partition: int) -> EventRows | None:
+        stream = self._store.stream(segment, segment.events_file, partition)
+        return None if stream is None else read_events(stream)
+
+    def _all_rows(self, segment: Segment) -> Iterator[EventRows]:
+        for partition in self._store.container(segment.events_file).partitions:
+            rows = self._rows(segment, partition)
+            if rows is not None:
+                yield rows
+
+    def _knows(self, segment: Segment, hi: int, lo: int) -> bool:
+        rows = self._rows(segment, self.partition_of(hi))
+        if rows is None:
+            return False
+        at = int(np.searchsorted(rows.aggregates.hi, np.uint64(hi)))
+        while at < len(rows.aggregates) and int(rows.aggregates.hi[at]) == hi:
+            if int(rows.aggregates.lo[at]) == lo:
+                return True
+            at += 1
+        return False
+
+    def _lacks(self, segment: Segment, column: PayloadColumn) -> bool:
+        code = self._type_codes.get(column.event_type, -1)
+        return code in segment.types and column_digest(column) not in segment.columns
+
+    def _payload(
+        self, segment: Segment, partition: int, columns: Sequence[PayloadColumn]
+    ) -> dict[PayloadColumn, tuple[int, PayloadArray]]:
+        found = {}
+        for column in columns:
+            stored = segment.columns.get(column_digest(column))
+            if stored is None:
+                if self._lacks(segment, column):
+                    raise LogError(
+                        f"the log has no column for {column.event_type} {column.paths} in segment {segment.id}",
+                        hint="`runner rebuild` makes missing columns; LogWriter.ensure_columns does in code",
+                    )
+                continue
+            stream = self._store.stream(segment, stored.file, partition)
+            if stream is not None:
+                found[column] = (self._type_codes[column.event_type], read_column(stream, column.type))
+        return found
+
+    # Life -------------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the manifest; scans that go on may find their files gone."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", -1) >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (str(self.path.resolve()), self._verify, self.manifest.number)
+
+
+def _reopen(path: str, verify: bool, number: int) -> Log:
+    return Log.open(path, verify=verify, number=number)

@@ -1,0 +1,40 @@
+"""A manifest's files, mapped: every reader of a log, and its writer, finds streams through this."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+
+from runner.log.container import MappedContainer
+from runner.log.manifest import WHOLE, Segment, SegmentFile
+
+__all__ = ["Store"]
+
+
+class Store:
+    """Opens container files on demand and keeps them mapped. Safe for threads."""
+
+    def __init__(self, log: Path, *, verify: bool) -> None:
+        self.folder = log / "segments"
+        self._verify = verify
+        self._open: dict[str, MappedContainer] = {}
+        self._guard = threading.Lock()
+
+    def container(self, file: SegmentFile) -> MappedContainer:
+        with self._guard:
+            found = self._open.get(file.name)
+            if found is None:
+                found = self._open[file.name] = MappedContainer(self.folder, file, verify=self._verify)
+            return found
+
+    def stream(self, segment: Segment, file: SegmentFile, partition: int) -> pa.Buffer | None:
+        """The stream with the partition's events, in a tail segment the one with all; None where there is none."""
+        return self.container(file).stream(WHOLE if segment.tail else partition)
+
+    def forget(self, names: set[str]) -> None:
+        """Let go of files (of segments that are no more)."""
+        with self._guard:
+            for name in names & set(self._open):
+                del self._open[name]
