@@ -104,9 +104,9 @@ def _order(hi: Any, lo: Any, skip: Any, bits: Any, crowd: Any, order: Any) -> An
             return False
         place[b + 1] += place[b]
     for i in range(n):
-        b = np.int64((hi[i] << left) >> right)
-        order[place[b]] = i
-        place[b] += 1
+        bucket = np.int64((hi[i] << left) >> right)
+        order[place[bucket]] = i
+        place[bucket] += 1
     start = 0
     for b in range(len(place) - 1):
         stop = place[b]
@@ -228,14 +228,14 @@ def _distinct(data: Any, offsets: Any, valid: Any, codes: Any) -> Any:
         start, stop = offsets[i], offsets[i + 1]
         h = _quick(data, start, stop)
         slot = np.int64(h >> _S32) & mask
-        code = -1
+        code = np.int64(-1)
         while slots[slot] != 0:
             if (slots[slot] >> _S32) == (h & _LOW):
                 code = np.int64(slots[slot] & _LOW) - 1
                 there = spans[code, 0]
                 if spans[code, 1] - there == stop - start and _same(data, start, there, stop - start):
                     break
-                code = -1
+                code = np.int64(-1)
             slot = (slot + 1) & mask
         if code >= 0:
             codes[i] = code

@@ -182,7 +182,8 @@ def version_order(codes: Int32s, versions: Int64s, heads: Int64s) -> tuple[Int32
     """Put each aggregate's events into the order of their versions, in the places that they have together.
 
     codes: int32[n]; versions: int64[n] in the order of arrival, NO_VERSION where absent, which is filled in (one above
-    the aggregate's highest so far, from 1); heads: int64[n_codes], the aggregates' last versions, NO_VERSION for new ones.
+    the aggregate's highest so far, from 1); heads: int64[n_codes], the aggregates' last versions, NO_VERSION for new
+    ones.
 
     Returns (order int32[n] or None where the events are in order already, index of the first event whose version is
     not above its aggregate's last, or -1).

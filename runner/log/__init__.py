@@ -1,4 +1,4 @@
-"""The log: the runner's own columnar copy of the events. ``Log`` reads it, ``LogWriter`` writes it, ``audit`` checks it."""
+"""The log: the runner's own columnar copy of the events. ``Log`` reads, ``LogWriter`` writes, ``audit`` checks."""
 
 from __future__ import annotations
 

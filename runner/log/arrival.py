@@ -6,16 +6,18 @@ Texts may come dictionary-encoded: then each distinct one is hashed once, which 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from runner.errors import LogError
 from runner.kernels.hash import text_buffers
 from runner.kernels.order import NO_VERSION
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["ARRIVAL_SCHEMA", "NO_TIME", "SEPARATOR", "Arrival", "take_in"]
 
@@ -31,7 +33,8 @@ ARRIVAL_SCHEMA = pa.schema(
         pa.field("payload", pa.large_utf8(), nullable=False),
     ]
 )
-"""The columns of arriving events. tenant, aggregate_id and type may be dictionaries of texts, and texts large or not."""
+"""The columns of arriving events. tenant, aggregate_id and type may be dictionaries of texts, and texts large or
+not."""
 
 NO_TIME = -(2**63)
 """The minimum int64: the source gives no recorded time."""

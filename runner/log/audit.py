@@ -1,10 +1,11 @@
-"""Checking a whole log against itself: chains, digests, order, density. Reads everything; a scan checks only what it maps."""
+"""Checking a whole log against itself: chains, digests, order, density. Reads everything; a scan checks only what it
+maps."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,13 @@ from runner.kernels.order import last_versions, wavefront_order
 from runner.log.arrival import SEPARATOR
 from runner.log.identity import partitions_of
 from runner.log.manifest import WHOLE, Segment, chain_of, manifest_path, numbered_path, read_manifest
-from runner.log.reader import Log
 from runner.log.store import Store
 from runner.log.streams import Aggregates, EventRows, raw_texts, read_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.log.reader import Log
 
 __all__ = ["AuditReport", "audit"]
 
@@ -53,7 +58,7 @@ def audit(log: Log) -> AuditReport:
             findings.append(f"{segment.id}: its place in the SHA-256 chain is wrong")
         before, next_position = segment.chain, segment.last + 1
         size += sum(f.size for f in segment.files())
-        bad = [line for line in _check_files(log, segment)]
+        bad = list(_check_files(log, segment))
         findings += bad
         if not bad:
             try:

@@ -1,16 +1,15 @@
 """Payload columns as Arrow streams and back, and moving their rows: what sidecars, cuts and compaction need.
 
-One ``PayloadArray`` is one struct column: ``values``, and ``valid`` and ``absent`` (uint8) where the array has them. Texts are a
-dictionary of structs (text, hi, lo); a list holds its element's struct, or a struct of its record's fields.
+One ``PayloadArray`` is one struct column: ``values``, and ``valid`` and ``absent`` (uint8) where the array has them.
+Texts are a dictionary of structs (text, hi, lo); a list holds its element's struct, or a struct of its record's fields.
 Reading makes views of the mapped stream.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,9 @@ from runner.batch import PayloadArray, TextDictionary
 from runner.kernels.hash import unify_texts
 from runner.log.streams import flat, write_stream
 from runner.values import Kind, PayloadColumn, RecordField, ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["column_digest", "column_stream", "concat_columns", "read_column", "read_stored", "take_column"]
 
@@ -118,10 +120,11 @@ def take_column(array: PayloadArray, rows: Rows) -> PayloadArray:
     absent = None if array.absent is None else array.absent[rows]
     taken = replace(array, valid=valid, absent=absent)
     if array.type.kind == Kind.LIST:
-        lengths = np.diff(array.values)[rows]
+        stored = _int32s(array)
+        lengths = np.diff(stored)[rows]
         offsets = np.zeros(len(rows) + 1, np.int32)
         np.cumsum(lengths, out=offsets[1:])
-        children = np.repeat(array.values[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1], dtype=np.int32)
+        children = np.repeat(stored[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1], dtype=np.int32)
         element = None if array.element is None else take_column(array.element, children)
         fields = {name: take_column(part, children) for name, part in array.fields.items()}
         return replace(taken, values=offsets, element=element, fields=fields)
@@ -129,6 +132,11 @@ def take_column(array: PayloadArray, rows: Rows) -> PayloadArray:
     if array.dictionary is None:
         return replace(taken, values=values)
     return _with_used(replace(taken, values=values), array.dictionary)
+
+
+def _int32s(array: PayloadArray) -> npt.NDArray[np.int32]:
+    # Offsets of lists and codes of texts are int32, which the type of ``values`` does not say.
+    return array.values.astype(np.int32, copy=False)
 
 
 def _with_used(array: PayloadArray, dictionary: TextDictionary) -> PayloadArray:
@@ -153,8 +161,8 @@ def concat_columns(arrays: Sequence[PayloadArray]) -> PayloadArray:
         first, valid=_flags([a.valid for a in arrays], arrays, 1), absent=_flags([a.absent for a in arrays], arrays, 0)
     )
     if first.type.kind == Kind.LIST:
-        starts = np.cumsum([0, *(int(a.values[-1]) for a in arrays)])
-        offsets = [a.values[:-1] + np.int32(s) for a, s in zip(arrays, starts[:-1], strict=True)]
+        starts = np.cumsum([0, *(int(_int32s(a)[-1]) for a in arrays)])
+        offsets = [_int32s(a)[:-1] + np.int32(s) for a, s in zip(arrays, starts[:-1], strict=True)]
         values = np.concatenate([*offsets, [starts[-1]]]).astype(np.int32)
         element = (
             None if first.element is None else concat_columns([a.element for a in arrays if a.element is not None])
@@ -170,7 +178,7 @@ def concat_columns(arrays: Sequence[PayloadArray]) -> PayloadArray:
     starts = np.cumsum([0, *(len(d) for d in dictionaries)])
     # An empty dictionary's codes are all 0 and mean nothing.
     codes = [
-        places[a.values + np.int32(s)] if len(d) else np.zeros(len(a.values), np.int32)
+        places[_int32s(a) + np.int32(s)] if len(d) else np.zeros(len(a.values), np.int32)
         for a, d, s in zip(arrays, dictionaries, starts[:-1], strict=True)
     ]
     merged = TextDictionary(texts.take(pa.array(firsts)), hi[firsts], lo[firsts])

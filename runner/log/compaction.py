@@ -1,8 +1,8 @@
 """Merging segments: fewer, larger batches, tail batches into partitions; no result changes.
 
 Partition by partition, so memory holds a few partitions at a time. Levels are computed anew: the merged segment's
-streams are the ones that one sync of all its events would have written. Columns are carried over by moving their rows. The
-digest of what is written is compared with the sum of the old ones before anything is published.
+streams are the ones that one sync of all its events would have written. Columns are carried over by moving their
+rows. The digest of what is written is compared with the sum of the old ones before anything is published.
 
 Readers that have the old manifest open keep its files; they are removed when nobody holds them any more.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from runner.batch import PayloadArray
 from runner.errors import LogDamaged
 from runner.kernels.gather import gather_texts
 from runner.kernels.hash import text_buffers, unify_texts
@@ -28,8 +26,7 @@ from runner.kernels.order import last_versions, wavefront_order
 from runner.log.columns import column_stream, concat_columns, read_stored, take_column
 from runner.log.container import ContainerWriter
 from runner.log.identity import partitions_of
-from runner.log.manifest import Segment, StoredColumn
-from runner.log.publication import remove_garbage
+from runner.log.publication import discard, remove_garbage
 from runner.log.segment_build import PartitionRows, write_segment
 from runner.log.store import Store
 from runner.log.streams import HEADER_COLUMNS, Aggregates, EventRows, raw_texts, read_events
@@ -38,6 +35,10 @@ from runner.stats import Listener, StageFinished, StageStarted
 from runner.steps import reached
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.batch import PayloadArray
+    from runner.log.manifest import Segment, StoredColumn
     from runner.log.writer import LogWriter
 
 __all__ = ["Limits", "compact"]
@@ -67,26 +68,25 @@ def compact(writer: LogWriter, listener: Listener, limits: Limits) -> int:
         for group in groups:
             segment = _Merge(writer, store, group, writer.new_segment_id(len(merged))).write()
             merged[group[0].id] = segment
-            if int(segment.digest, 16) != sum(int(s.digest, 16) for s in group) % 2**128:
-                names = ", ".join(s.id for s in group)
-                raise LogDamaged(f"{store.folder}: segments {names} do not hold the events that were written")
+            _compare(segment, group)
         reached("compact.1")
         gone = {s.id for g in groups for s in g}
         kept = (merged.get(s.id, s) for s in writer.manifest.segments if s.id in merged or s.id not in gone)
         writer.publish(replace(writer.manifest, segments=tuple(kept)))
     except BaseException:
-        current = writer.manifest.files()
-        for segment in merged.values():
-            for file in segment.files():
-                if file.name not in current:
-                    with contextlib.suppress(OSError):
-                        (store.folder / file.name).unlink(missing_ok=True)
+        discard(writer.path, {f.name for s in merged.values() for f in s.files()}, writer.manifest)
         raise
     reached("compact.2")
     remove_garbage(writer.path, writer.manifest)
     reached("compact.3")
     listener(StageFinished("compact", time.perf_counter() - started, events))
     return sum(len(g) for g in groups)
+
+
+def _compare(segment: Segment, group: list[Segment]) -> None:
+    if int(segment.digest, 16) != sum(int(s.digest, 16) for s in group) % 2**128:
+        names = ", ".join(s.id for s in group)
+        raise LogDamaged(f"segments {names} do not hold the events that were written", hint="`runner audit` says more")
 
 
 def _groups(segments: tuple[Segment, ...], limits: Limits, partitions: int) -> list[list[Segment]]:

@@ -9,15 +9,17 @@ import hashlib
 import mmap
 import os
 import threading
-from pathlib import Path
-from types import TracebackType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
 import xxhash
 
 from runner.errors import LogDamaged, LogError
 from runner.log.manifest import FORMAT, Chunk, SegmentFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
 
 __all__ = ["ALIGNMENT", "ContainerWriter", "MappedContainer", "disk_error"]
 

@@ -1,9 +1,10 @@
 """Up to which place a fold goes: what ``--to`` asks for, turned into one position.
 
-The rule for all kinds: look for the first event, by position, that lies behind the asked place; that event and everything
-after it are left out. So a cut by time is one position too: an event behind it is left out even where it was recorded
-earlier. Events without a recorded time never end a cut by time; events of other sources never end a cut by source
-position. One number for a source is its first column (all of that file), or the line where it has one file only.
+The rule for all kinds: look for the first event, by position, that lies behind the asked place; that event and
+everything after it are left out. So a cut by time is one position too: an event behind it is left out even where it
+was recorded earlier. Events without a recorded time never end a cut by time; events of other sources never end a cut
+by source position. One number for a source is its first column (all of that file), or the line where it has one file
+only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Gathering arriving events in bounded memory until they are enough for a segment.
 
-Everything is copied once into flat arrays, so no memory of the source is kept alive. Names become codes here: event types
-and scopes by registries that only ever grow, aggregates by a dictionary per arriving batch, unified when the segment is
-built.
+Everything is copied once into flat arrays, so no memory of the source is kept alive. Names become codes here: event
+types and scopes by registries that only ever grow, aggregates by a dictionary per arriving batch, unified when the
+segment is built.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Dictionary:
 class Gathered:
     """Room for ``max_events`` events with ``max_bytes`` of payload. Memory is touched as it fills.
 
-    Columns are views of what is filled: codes (int32, of the lots' dictionaries one behind the other), type (int16), version,
-    recorded_at, place_0, place_1 (int64), offsets (int64[n + 1]) into payload (uint8).
+    Columns are views of what is filled: codes (int32, of the lots' dictionaries one behind the other), type (int16),
+    version, recorded_at, place_0, place_1 (int64), offsets (int64[n + 1]) into payload (uint8).
     """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
@@ -150,7 +150,7 @@ def _type_codes(types: pa.Array, registries: Registries) -> npt.NDArray[np.int16
     indices, names = _indices(types)
     used = np.zeros(len(names), np.bool_)
     used[indices] = True
-    entries = np.flatnonzero(used)
+    entries: npt.NDArray[np.integer[Any]] = np.flatnonzero(used)
     # New names get their codes in the order of arrival, however the column came encoded.
     if len(entries) <= 64:
         entries = entries[np.argsort([int(np.argmax(indices == e)) for e in entries], kind="stable")]

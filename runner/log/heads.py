@@ -6,14 +6,18 @@ mapped and ascend, so a look-up is a merge, and no memory is taken but for the a
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from runner.kernels.gather import find_versions
 from runner.kernels.order import NO_VERSION
-from runner.log.container import MappedContainer
 from runner.log.manifest import WHOLE
 from runner.log.streams import read_aggregates
+
+if TYPE_CHECKING:
+    from runner.log.container import MappedContainer
 
 __all__ = ["SegmentHeads", "last_known_versions", "partition_bounds"]
 

@@ -1,13 +1,14 @@
 """Who may write, and which files readers still hold.
 
-**One writer.** ``writer.lock`` is held with flock while a writer is open, and holds its fencing number. Where the lock is
-lost without the writer noticing (the file was removed, a network file system forgot it), the next writer takes a higher
-number; ``Fence.check`` fails then, and with it the old writer's next publication. Publishing also takes its number of
-``manifests/`` exclusively, so of two writers that both think they may, one fails.
+**One writer.** ``writer.lock`` is held with flock while a writer is open, and holds its fencing number. Where the
+lock is lost without the writer noticing (the file was removed, a network file system forgot it), the next writer
+takes a higher number; ``Fence.check`` fails then, and with it the old writer's next publication. Publishing also
+takes its number of ``manifests/`` exclusively, so of two writers that both think they may, one fails.
 
-**Readers** hold their manifest: a shared flock on it while the ``Log`` is open (``manifest.json`` and its numbered file are
-one inode). The writer removes files that the current manifest does not name only when no manifest that names them is
-held. A reader looks at the path again after it has its hold: if the manifest is still there, the writer will see the hold.
+**Readers** hold their manifest: a shared flock on it while the ``Log`` is open (``manifest.json`` and its numbered
+file are one inode). The writer removes files that the current manifest does not name only when no manifest that
+names them is held. A reader looks at the path again after it has its hold: if the manifest is still there, the
+writer will see the hold.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ import fcntl
 import json
 import os
 import socket
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.errors import LogError, LogLocked
 from runner.log.container import disk_error
 from runner.log.manifest import Manifest, manifest_path, no_log, numbered_path, parse_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Fence", "hold_manifest", "is_held"]
 
@@ -112,7 +116,7 @@ def hold_manifest(log: Path, number: int | None) -> tuple[Manifest, int]:
 
 def _is_at(handle: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(handle))
+        return os.path.samestat(path.stat(), os.fstat(handle))
     except FileNotFoundError:
         return False
 

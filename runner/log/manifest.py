@@ -3,9 +3,9 @@
 ``manifest.json`` is replaced by rename; every published manifest also stays a while as ``manifests/<number>.json``, a
 hard link of the same bytes, so that readers can hold it (see ``lock.py``) and ``audit`` can follow the chain back.
 
-Two chains of SHA-256: each manifest names the digest of the one before it, and each segment's ``chain`` covers the chain
-of the segment before it and its own files' digests, so a segment cannot be exchanged, left out or put elsewhere without
-changing all that follow. Compaction begins the chain anew from the first segment it merged.
+Two chains of SHA-256: each manifest names the digest of the one before it, and each segment's ``chain`` covers the
+chain of the segment before it and its own files' digests, so a segment cannot be exchanged, left out or put
+elsewhere without changing all that follow. Compaction begins the chain anew from the first segment it merged.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.errors import LogDamaged, LogError, LogFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 __all__ = [
     "FORMAT",

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.errors import LogDamaged, LogFormatError, LogLocked
 from runner.log.container import disk_error
 from runner.log.lock import is_held
 from runner.log.manifest import Manifest, manifest_path, numbered_path, read_manifest, sync_directory
 
-__all__ = ["KEPT_MANIFESTS", "Publication", "remove_garbage"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["KEPT_MANIFESTS", "Publication", "discard", "remove_garbage"]
 
 KEPT_MANIFESTS = 16
 """How many published manifests stay in ``manifests/``, the current one included: a history for ``audit``."""
@@ -76,7 +79,8 @@ class Publication:
 def remove_garbage(log: Path, current: Manifest) -> None:
     """Remove what crashed or fenced writers left, old manifests, and files of segments that were compacted away.
 
-    Files stay that the current manifest names, or one that a reader holds. What cannot be removed stays for the next time.
+    Files stay that the current manifest names, or one that a reader holds. What cannot be removed stays for the next
+    time.
     """
     kept = current.files()
     with contextlib.suppress(OSError):
@@ -94,6 +98,13 @@ def remove_garbage(log: Path, current: Manifest) -> None:
         for path in (log / "segments").iterdir():
             if path.name not in kept:
                 path.unlink(missing_ok=True)
+
+
+def discard(log: Path, names: set[str], current: Manifest) -> None:
+    """Remove files of ``segments/`` that were written and not published; what cannot be removed now is garbage."""
+    for name in names - current.files():
+        with contextlib.suppress(OSError):
+            (log / "segments" / name).unlink(missing_ok=True)
 
 
 def _join_names(log: Path, number: int) -> None:

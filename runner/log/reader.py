@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from runner.batch import Batch, PayloadArray
 from runner.errors import LogError
 from runner.log.arrival import NO_TIME
 from runner.log.columns import column_digest, read_column
 from runner.log.cut import cut_at
 from runner.log.identity import identity_hash, partition_of
 from runner.log.lock import hold_manifest
-from runner.log.manifest import Manifest, Segment, Source
 from runner.log.store import Store
 from runner.log.streams import EventRows, raw_texts, read_events
 from runner.log.views import kept_rows, make_batch
 from runner.positions import START, Cut, PartitionId, Position, SourcePosition
-from runner.values import PayloadColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from runner.batch import Batch, PayloadArray
+    from runner.log.manifest import Manifest, Segment, Source
+    from runner.values import PayloadColumn
 
 __all__ = ["HEADER", "Log", "RawEvent", "moment"]
 
@@ -197,8 +200,8 @@ class Log:
     def cut_at(self, place: int | datetime | str | tuple[str, SourcePosition]) -> Cut:
         """The cut that ``--to`` means: a position, a time, a (source, source position), or a text for any of them.
 
-        Texts: ``"1200"``, ``"2026-01-01T00:00:00Z"``, ``"orders:17"`` or ``"orders:2,17"``. All events from the first one (by
-        position) behind the place on are left out. Raises ConfigError for what is none of these.
+        Texts: ``"1200"``, ``"2026-01-01T00:00:00Z"``, ``"orders:17"`` or ``"orders:2,17"``. All events from the
+        first one (by position) behind the place on are left out. Raises ConfigError for what is none of these.
         """
         return cut_at(self.manifest, self._all_rows, place)
 

@@ -1,8 +1,8 @@
 """From gathered events to a segment's two files: unify aggregates, put versions right, partition, order, encode.
 
-An event's position is its place in the order of arrival; where an aggregate's events arrived in another order than that of
-their versions, they share out their places by version. So the order of positions is always the order of folding inside an
-aggregate, and a cut at a position never takes an event without those before it.
+An event's position is its place in the order of arrival; where an aggregate's events arrived in another order than
+that of their versions, they share out their places by version. So the order of positions is always the order of
+folding inside an aggregate, and a cut at a position never takes an event without those before it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from runner.log.gather import Gathered
 
-__all__ = ["PartitionRows", "build_segment", "order_rows", "write_segment"]
+__all__ = ["PartitionRows", "build_segment", "write_segment"]
 
 
 @dataclass(frozen=True)

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pyarrow as pa
 
-from runner.batch import PayloadArray
 from runner.errors import FieldValueError, LogError
 from runner.log.columns import column_digest, column_stream, concat_columns
 from runner.log.container import ContainerWriter
 from runner.log.manifest import Segment, StoredColumn
+from runner.log.publication import discard
 from runner.log.store import Store
 from runner.log.streams import EventRows, raw_texts, read_events
 from runner.log.threads import in_order
 from runner.payload import BadValue, decode
 from runner.stats import Listener, StageFinished, StageStarted
 from runner.steps import reached
-from runner.values import PayloadColumn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.batch import PayloadArray
     from runner.log.writer import LogWriter
+    from runner.values import PayloadColumn
 
 __all__ = ["ensure_columns"]
 
@@ -57,7 +59,7 @@ def ensure_columns(writer: LogWriter, columns: tuple[PayloadColumn, ...], listen
     store = Store(writer.path, verify=True)
     files, unpublished = 0, 0
     segments = {s.id: s for s in manifest.segments}
-    with _removing_files(writer, store) as written:
+    with _removing_files(writer) as written:
         for segment in manifest.segments:
             if segment.id not in todo:
                 continue
@@ -76,14 +78,13 @@ def ensure_columns(writer: LogWriter, columns: tuple[PayloadColumn, ...], listen
 
 
 @contextlib.contextmanager
-def _removing_files(writer: LogWriter, store: Store) -> Iterator[list[str]]:
+def _removing_files(writer: LogWriter) -> Iterator[list[str]]:
     """What was written and is not in the manifest is removed when something fails."""
     written: list[str] = []
     try:
         yield written
     except BaseException:
-        for name in set(written) - writer.manifest.files():
-            (store.folder / name).unlink(missing_ok=True)
+        discard(writer.path, set(written), writer.manifest)
         raise
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from runner.log.container import MappedContainer
 from runner.log.manifest import WHOLE, Segment, SegmentFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
 
 __all__ = ["Store"]
 

@@ -1,21 +1,23 @@
 """The two kinds of Arrow IPC stream that hold a partition's events in a container: header columns, and raw payloads.
 
-Header stream, one batch: ``aggregate`` is a dictionary of structs (id, hi, lo, scope, last_version), ascending by (hi, lo);
-the other columns are flat and without nulls in their values, so they are read as views of the mapped file. recorded_at
-has a validity bitmap for other readers of the file; its values hold the minimum int64 where there is none.
+Header stream, one batch: ``aggregate`` is a dictionary of structs (id, hi, lo, scope, last_version), ascending by
+(hi, lo); the other columns are flat and without nulls in their values, so they are read as views of the mapped file.
+recorded_at has a validity bitmap for other readers of the file; its values hold the minimum int64 where there is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from runner.log.arrival import NO_TIME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "Aggregates",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +11,13 @@ import pyarrow as pa
 from runner.batch import AggregateDictionary, Batch, PayloadArray
 from runner.log.columns import take_column
 from runner.log.identity import partitions_of
-from runner.log.manifest import Segment
 from runner.log.streams import Aggregates, EventRows
-from runner.values import PayloadColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runner.log.manifest import Segment
+    from runner.values import PayloadColumn
 
 __all__ = ["kept_rows", "make_batch"]
 

@@ -1,22 +1,17 @@
 """The log's one writer: append, commit, and the publication of manifests that all changes of a log go through.
 
 ``append`` gathers and writes segment files, ``commit`` publishes them with the source's mark in one manifest. Whatever
-fails before the manifest is renamed leaves the last manifest: an error in ``append`` or ``commit`` drops everything since
-the last commit, and a crash leaves files that no manifest names, which the next writer removes.
+fails before the manifest is renamed leaves the last manifest: an error in ``append`` or ``commit`` drops everything
+since the last commit, and a crash leaves files that no manifest names, which the next writer removes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import uuid
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from runner.errors import LogError
 from runner.log.arrival import SEPARATOR, take_in
@@ -33,13 +28,21 @@ from runner.log.manifest import (
     manifest_path,
     read_manifest,
 )
-from runner.log.publication import Publication, remove_garbage
+from runner.log.publication import Publication, discard, remove_garbage
 from runner.log.segment_build import build_segment
 from runner.log.sidecars import ensure_columns
 from runner.positions import Position
 from runner.stats import Listener, ignore
 from runner.steps import reached
-from runner.values import PayloadColumn
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    import pyarrow as pa
+
+    from runner.values import PayloadColumn
 
 __all__ = ["LogWriter", "Room"]
 
@@ -244,11 +247,7 @@ class LogWriter:
 
     def drop(self) -> None:
         """Forget everything since the last commit."""
-        kept = self.manifest.files()
-        for file in (f for segment in self._pending for f in segment.files() if f.name not in kept):
-            # What cannot be removed now, the next writer removes.
-            with contextlib.suppress(OSError):
-                (self.path / "segments" / file.name).unlink(missing_ok=True)
+        discard(self.path, {f.name for segment in self._pending for f in segment.files()}, self.manifest)
         self._registries = Registries(list(self.manifest.types), list(self.manifest.scopes))
         self._forget()
 
@@ -265,8 +264,8 @@ class LogWriter:
     def ensure_columns(self, columns: Iterable[PayloadColumn], listener: Listener = ignore) -> int:
         """Write the sidecars of payload columns that are missing, from the raw payloads; returns how many files.
 
-        Segment by segment and partition by partition, in bounded memory. Raises FieldValueError for a value that does not
-        fit, with the lowest such position of a segment; columns of segments before it stay.
+        Segment by segment and partition by partition, in bounded memory. Raises FieldValueError for a value that
+        does not fit, with the lowest such position of a segment; columns of segments before it stay.
         """
         return ensure_columns(self, tuple(columns), listener)
 
@@ -280,7 +279,8 @@ class LogWriter:
     def publish(self, manifest: Manifest, *, step: str = "") -> None:
         """Make ``manifest`` the log's current one, as the next number; ``step`` is reached before it is renamed.
 
-        Raises LogLocked where another writer has taken over, LogError where the disk refuses; then nothing is published.
+        Raises LogLocked where another writer has taken over, LogError where the disk refuses; then nothing is
+        published.
         """
         if self._waiting():
             raise LogError("events wait for their commit; commit or drop them first")
