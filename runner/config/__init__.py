@@ -1,0 +1,41 @@
+"""runner.toml: what it may say (``Config``), read and checked by ``load_config``, and the projections that it names.
+
+Loads nothing but the standard library, so that ``runner --help`` is quick.
+"""
+
+from __future__ import annotations
+
+from runner.config.definitions import load_definitions
+from runner.config.mapping import FieldMapping, Part, PayloadMapping, TimeMapping, parse_path, path_text
+from runner.config.model import (
+    Config,
+    CsvConfig,
+    EngineConfig,
+    LogConfig,
+    MetricsConfig,
+    ProjectConfig,
+    ReadModelsConfig,
+    SourceConfig,
+    StateConfig,
+)
+from runner.config.reading import load_config
+
+__all__ = [
+    "Config",
+    "CsvConfig",
+    "EngineConfig",
+    "FieldMapping",
+    "LogConfig",
+    "MetricsConfig",
+    "Part",
+    "PayloadMapping",
+    "ProjectConfig",
+    "ReadModelsConfig",
+    "SourceConfig",
+    "StateConfig",
+    "TimeMapping",
+    "load_config",
+    "load_definitions",
+    "parse_path",
+    "path_text",
+]

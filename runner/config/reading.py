@@ -1,0 +1,102 @@
+"""runner.toml read into a ``Config``: TOML, then every table checked."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from runner.config.model import (
+    Config,
+    EngineConfig,
+    LogConfig,
+    MetricsConfig,
+    ProjectConfig,
+    ReadModelsConfig,
+    StateConfig,
+)
+from runner.config.sources import read_source
+from runner.config.table import Table
+from runner.errors import ConfigError
+
+__all__ = ["load_config"]
+
+
+def load_config(path: str | Path) -> Config:
+    """Read runner.toml. Raises ConfigError naming file and key, and the nearest name of an unknown one."""
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            values = tomllib.load(stream)
+    except FileNotFoundError:
+        raise ConfigError(f"{file} does not exist", hint="runner init writes one; --config names another") from None
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from None
+    root = file.absolute().parent
+    top = Table(file, "", values)
+    config = Config(
+        file=file.absolute(),
+        root=root,
+        log=_log(top.table("log"), root),
+        state=_state(top.table("state"), root),
+        read_models=_read_models(top.table("read_models"), root),
+        project=_project(top.table("project")),
+        engine=_engine(top.table("engine")),
+        sources={},
+        metrics=_metrics(top.table("metrics"), root),
+    )
+    sources = top.table("sources")
+    for name in list(values.get("sources", {})):
+        config.sources[name] = read_source(name, sources.table(name), root)  # type: ignore[index]  # not yet handed out
+    top.done()
+    return config
+
+
+def _log(table: Table, root: Path) -> LogConfig:
+    partitions = table.number("partitions", 64, 1)
+    if partitions & (partitions - 1) or partitions > 1 << 15:
+        raise table.wrong("partitions", f"is {partitions}", "it takes a power of two from 1 to 32768, 64 say")
+    made = LogConfig(
+        root / table.text("path", "log"),
+        partitions,
+        table.number("segment_events", 4_000_000, 1),
+        table.number("segment_megabytes", 256, 1),
+    )
+    table.done()
+    return made
+
+
+def _state(table: Table, root: Path) -> StateConfig:
+    made = StateConfig(root / table.text("path", "state"))
+    table.done()
+    return made
+
+
+def _read_models(table: Table, root: Path) -> ReadModelsConfig:
+    made = ReadModelsConfig(root / table.text("path", "read_models"), table.number("keep", 2))
+    table.done()
+    return made
+
+
+def _project(table: Table) -> ProjectConfig:
+    made = ProjectConfig(table.texts("modules"))
+    table.done()
+    return made
+
+
+def _engine(table: Table) -> EngineConfig:
+    made = EngineConfig(
+        table.choice("name", "auto", ("auto", "threads", "ray")), table.number("workers", 0), table.text("address")
+    )
+    table.done()
+    return made
+
+
+def _metrics(table: Table, root: Path) -> MetricsConfig:
+    file = table.text("file")
+    made = MetricsConfig(table.number("port", 0), root / file if file else None, table.text("pushgateway"))
+    if made.port > 65_535:
+        raise table.wrong("port", f"is {made.port}; the highest is 65535")
+    table.done()
+    return made
