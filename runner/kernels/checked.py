@@ -18,6 +18,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from runner.kernels.options import KERNEL
 from runner.kernels.status import OVERFLOW, RANGE, REFUSED, ZERO_DIVISION
 
 __all__ = [
@@ -52,7 +53,7 @@ __all__ = [
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Numba has no types; under these names its decorators keep those of the functions.
-_njit: Callable[[_Function], _Function] = njit
+_njit: Callable[[_Function], _Function] = njit(**KERNEL)
 _intrinsic: Callable[[Any], Callable[..., Any]] = intrinsic
 
 MIN, MAX = -(2**63), 2**63 - 1

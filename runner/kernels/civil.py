@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from numba import njit
 
+from runner.kernels.options import KERNEL
 from runner.kernels.status import RANGE
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Numba has no types; under this name its decorator keeps those of the functions.
-_njit: Callable[[_Function], _Function] = njit
+_njit: Callable[[_Function], _Function] = njit(**KERNEL)
 
 DAY: Final = 86_400_000_000
 """µs of a day."""

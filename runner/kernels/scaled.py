@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from numba import njit
 
+from runner.kernels.options import KERNEL
 from runner.kernels.status import SCALE
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["ROUNDINGS", "bucket_of", "exact_digits", "rounded_digits"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Numba has no types; under this name its decorator keeps those of the functions.
-_njit: Callable[[_Function], _Function] = njit
+_njit: Callable[[_Function], _Function] = njit(**KERNEL)
 
 ROUNDINGS: Final[Mapping[str, int]] = {
     decimal.ROUND_DOWN: 0,
