@@ -6,16 +6,18 @@ Names settle most; values are the check (an id repeats, a version counts up insi
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from runner.cli.shapes import ValueShape, leaves
+from runner.config import parse_path
+from runner.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["GuessedMapping", "guess_mapping", "value_at"]
+__all__ = ["GuessedMapping", "guess_mapping", "value_at", "with_paths"]
 
 Path = tuple[str, ...]
 
@@ -163,6 +165,26 @@ def guess_mapping(records: Sequence[dict[str, Any]], shape: ValueShape) -> Guess
         payload_is_text=payload is not None and shape.fields[payload[0]].kinds["str"] > 0,
         time_kind=_time_kind(found[time]) if time else "",
     )
+
+
+def with_paths(mapping: GuessedMapping, shape: ValueShape, asked: Mapping[str, str]) -> GuessedMapping:
+    """The mapping with paths that the user knows better. Raises ConfigError for one that no record has."""
+    for name, text in asked.items():
+        path = parse_path(text)
+        at = shape
+        for key in path:
+            if key not in at.fields:
+                raise ConfigError(f"no sampled record has {text}", hint=f"there are {', '.join(at.fields)}")
+            at = at.fields[key]
+        if name == "payload":
+            mapping = replace(mapping, payload=path, payload_is_text=at.kinds["str"] > 0)
+        elif name == "recorded_at":
+            mapping = replace(mapping, recorded_at=path, time_kind=_time_kind(at))
+        elif name == "type":
+            mapping = replace(mapping, type=path)
+        else:
+            mapping = replace(mapping, aggregate_id=path)
+    return mapping
 
 
 def _named(shape: ValueShape, names: Sequence[str], fits: Callable[[ValueShape], bool]) -> Path | None:

@@ -15,7 +15,7 @@ from runner.cli.exit_codes import described
 if TYPE_CHECKING:
     from runner.config import Config
 
-__all__ = ["Session", "command", "session_options"]
+__all__ = ["Session", "session_command", "session_options"]
 
 DEFAULT_CONFIG = Path("runner.toml")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -37,7 +37,7 @@ class Session:
         return load_config(self.config_path)
 
 
-def command(name: str, *, exits: tuple[int, ...] = ()) -> Callable[[Callable[..., Any]], click.Command]:
+def session_command(name: str, *, exits: tuple[int, ...] = ()) -> Callable[[Callable[..., Any]], click.Command]:
     """A click command whose function takes a ``Session`` first; ``exits``: codes beyond the common ones."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:

@@ -1,0 +1,114 @@
+"""The commented runner.toml that ``runner init`` writes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from runner.config import path_text
+
+if TYPE_CHECKING:
+    from runner.cli.mapping import GuessedMapping
+    from runner.cli.sample import Sample
+
+__all__ = ["config_text"]
+
+Path = tuple[str, ...]
+
+
+def config_text(source: str, files: str, sample: Sample, mapping: GuessedMapping, module: str) -> str:
+    """The text. ``mapping`` has an aggregate id."""
+    return _HEAD.format(module=module) + _source(source, files, sample, mapping)
+
+
+_HEAD = """\
+# Where events come from, where the log and the read models go. Paths are relative to this file.
+
+[project]
+# Python modules with projections, found from this file's folder. "projections.generic" comes with the runner and works
+# on any log: a summary per aggregate, counts per type and day.
+modules = ["{module}"]
+
+[log]
+path = "log"                  # the runner's own columnar copy of the events
+# partitions = 64             # of a new log: the unit of parallel work; a power of two
+
+[read_models]
+path = "read_models"          # Parquet under a DuckDB catalog
+# keep = 2                    # former versions of each that stay for `runner rollback`
+
+[state]
+path = "state"                # ledger of runs, rejected lines; on a local disk
+
+# [engine]
+# name = "auto"               # auto, threads or ray
+# workers = 0                 # 0: one for each core
+
+# [metrics]
+# file = "runner.prom"        # Prometheus textfile, written at the end of each run
+
+"""
+
+
+def _source(source: str, files: str, sample: Sample, mapping: GuessedMapping) -> str:
+    lines = [
+        f"[sources.{source}]",
+        f"files = {_text(files)}",
+        f"format = {_text(sample.format)}",
+        '# A path goes into nested records with dots: repo.name. A list of paths is joined: ["repo.name", "number"].',
+        f"aggregate_id = {_path(mapping.aggregate_id)}",
+        f"type = {_path(mapping.type)}"
+        if mapping.type
+        else 'type = { constant = "event" }  # no field looked like a type',
+        *_time(mapping),
+    ]
+    if mapping.version:
+        lines.append(f"version = {_path(mapping.version)}  # the event's place in its aggregate")
+    else:
+        lines.append(
+            '# version = "..."             # the event\'s place in its aggregate; counted in file order without one'
+        )
+    if mapping.position and sample.whole:
+        lines.append(f"position = {{ path = {_path(mapping.position)}, ascending = true }}  # kept; checked to ascend")
+    elif mapping.position:
+        lines.append(
+            f"position = {_path(mapping.position)}  # kept; {{ path = ..., ascending = true }} checks that it ascends"
+        )
+    if mapping.payload:
+        said = "  # an object, or a string with JSON in it" if mapping.payload_is_text else ""
+        lines.append(f"payload = {_path(mapping.payload)}{said}")
+    else:
+        lines.append('# payload = "data"            # without it the whole record is the payload')
+    lines.append("# final = true                # no file grows any more: a last line without a line end is a line")
+    lines.append('# on_bad_line = "reject"      # count bad lines and go on, instead of stopping')
+    if sample.encoding != "utf-8":
+        lines.append(f"encoding = {_text(sample.encoding)}")
+    if sample.format == "csv" and sample.delimiter != ",":
+        lines += ["", f"[sources.{source}.csv]", f"delimiter = {_text(sample.delimiter)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _time(mapping: GuessedMapping) -> list[str]:
+    if mapping.recorded_at is None:
+        return ['# recorded_at = "..."         # no field looked like a time; without one recorded_at cannot be used']
+    path = _path(mapping.recorded_at)
+    match mapping.time_kind:
+        case "datetime" | "":
+            return [f"recorded_at = {path}"]
+        case "epoch" | "epoch_ms" as style:
+            return [f"recorded_at = {{ path = {path}, format = {_text(style)} }}"]
+        case "naive":
+            return [f'recorded_at = {{ path = {path}, zone = "UTC" }}  # no zone in the texts: is it UTC?']
+        case style:
+            form = "%Y-%m-%d" if style == "date" else style
+            return [
+                f'recorded_at = {{ path = {path}, format = {_text(form)}, zone = "UTC" }}  # midnight of which zone?'
+            ]
+
+
+def _path(path: Path | None) -> str:
+    return _text(path_text(path or ()))
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
