@@ -162,7 +162,7 @@ def _column(field: pa.Field) -> str:
 
 def _paths(version: Version, names: list[str]) -> str:
     # DuckDB takes paths for patterns; a bracket around a special character makes it stand for itself.
-    plain = "".join(f"[{c}]" if c in "*?[" else c for c in str(version.directory))
+    plain = "".join(f"[{c}]" if c in "*[" else c for c in str(version.directory))
     return ", ".join(_literal(f"{plain}/{name}") for name in names)
 
 

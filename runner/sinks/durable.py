@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["digest_of", "remove_leftovers", "sync_directory", "temporary_beside", "translated", "write_whole"]
+__all__ = [
+    "digest_of",
+    "footer_of",
+    "remove_leftovers",
+    "sync_directory",
+    "temporary_beside",
+    "translated",
+    "write_whole",
+]
 
 TEMPORARY = ".tmp"
 
@@ -27,6 +35,12 @@ TEMPORARY = ".tmp"
 def digest_of(data: bytes | memoryview) -> str:
     """The xxh3-128 of bytes (anything with a buffer), as 32 hex digits."""
     return xxhash.xxh3_128_hexdigest(data)
+
+
+def footer_of(data: bytes | memoryview) -> str:
+    """The digest of a Parquet file's footer: metadata, its length and the closing mark. "" where there is none."""
+    length = int.from_bytes(data[-8:-4], "little") + 8
+    return digest_of(data[-length:]) if 8 < length <= len(data) else ""
 
 
 def temporary_beside(path: Path) -> Path:

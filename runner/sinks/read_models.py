@@ -265,6 +265,11 @@ class ReadModels:
         return version
 
     def _repaired(self) -> None:
+        if "?" in str(self.root):
+            raise ReadModelError(
+                f"read models cannot lie in {self.root}: DuckDB cannot have a question mark in a path",
+                hint="choose another directory",
+            )
         with translated(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
         self.repair()

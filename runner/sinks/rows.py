@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from runner.errors import ReadModelError
-from runner.sinks.durable import digest_of, translated, write_whole
+from runner.sinks.durable import digest_of, footer_of, translated, write_whole
 from runner.sinks.newest import words
 from runner.sinks.shape import DELETED, DELTA, HASH, FileInfo, Shape, Version, stored_schema
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PARTIAL",
     "Target",
+    "file_schema",
     "is_whole",
     "read_file",
     "read_files",
@@ -91,6 +92,7 @@ def write_rows(
         deleted=int(pc.sum(table[DELETED]).as_py() or 0) if delta else 0,
         bytes=data.size,
         digest=digest_of(memoryview(data)),
+        footer=footer_of(memoryview(data)),
     )
 
 
@@ -104,8 +106,8 @@ def write_partial(target: Target, partition: int, rows: pa.Table) -> FileInfo | 
     path = Path(target.directory) / f"{PARTIAL}-{target.revision}-{partition}.parquet"
     data = _parquet(_sorted(_plain(target, rows), target.key))
     write_whole(path, memoryview(data))
-    digest = digest_of(memoryview(data))
-    return FileInfo(path.name, False, partition, target.revision, rows.num_rows, 0, data.size, digest)
+    digest, footer = digest_of(memoryview(data)), footer_of(memoryview(data))
+    return FileInfo(path.name, False, partition, target.revision, rows.num_rows, 0, data.size, digest, footer)
 
 
 def remove_partials(directory: Path) -> None:
@@ -135,14 +137,19 @@ def read_file(directory: Path, info: FileInfo) -> pa.Table:
         raise ReadModelError(f"{path} cannot be read: {error}", hint="rebuild the read model") from error
 
 
+def file_schema(version: Version, info: FileInfo) -> pa.Schema:
+    """The columns of a file: the version's, and a delta's own."""
+    schema = version.shape.schema
+    if info.delta:
+        schema = schema.append(pa.field(DELETED, pa.bool_())).append(pa.field(DELTA, pa.int32()))
+    return schema
+
+
 def read_files(version: Version, files: Sequence[FileInfo]) -> pa.Table:
     """The rows of several files of one kind, one after another; the version's columns where there is none."""
     if not files:
         return version.shape.schema.empty_table()
-    extra = [DELETED, DELTA] if files[0].delta else []
-    schema = version.shape.schema
-    for name, kind in zip(extra, (pa.bool_(), pa.int32()), strict=False):
-        schema = schema.append(pa.field(name, kind))
+    schema = file_schema(version, files[0])
     return pa.concat_tables([read_file(version.directory, f).select(schema.names).cast(schema) for f in files])
 
 

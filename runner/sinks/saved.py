@@ -11,18 +11,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from runner.errors import ReadModelError
+from runner.sinks.durable import digest_of, footer_of, translated
 from runner.sinks.newest import in_hashes, lay_over, rows_with_keys, words
-from runner.sinks.rows import read_files
-from runner.sinks.shape import DELETED, DELTA, HASH
+from runner.sinks.rows import file_schema, read_files
+from runner.sinks.shape import HASH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from runner.sinks.shape import FileInfo, Version
 
 __all__ = ["SavedFiles"]
 
 UInt64s = npt.NDArray[np.uint64]
+SMALL = 16 << 20
+"""Bytes up to which a file is compared with its digest as a whole (a millisecond) before some of its rows are read."""
 
 
 @dataclass(frozen=True)
@@ -87,26 +91,37 @@ def _partitions(hi: UInt64s, count: int) -> list[int]:
 def _rows_of(version: Version, info: FileInfo, hi: UInt64s, lo: UInt64s) -> pa.Table:
     """The file's rows of these aggregates (ascending hashes), in the file's order."""
     path = version.directory / info.name
-    names = [*version.shape.schema.names, *((DELETED, DELTA) if info.delta else ())]
+    schema = file_schema(version, info)
+    checked = _checked(path, info)
     try:
-        if path.stat().st_size != info.bytes:
-            raise ReadModelError(
-                f"{path} is damaged: it has another size than was written", hint="rebuild, or roll back"
-            )
-        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
+        with pq.ParquetFile(pa.BufferReader(checked), page_checksum_verification=True) as file:
             groups = _groups(file.metadata, hi)
             if groups:
                 hashes = file.read_row_groups(groups, columns=list(HASH), use_threads=False)
                 hit = in_hashes(words(hashes, HASH[0]), words(hashes, HASH[1]), hi, lo)
                 groups, hit = _narrowed(file.metadata, groups, hit)
             if not groups:
-                return file.schema_arrow.empty_table().select(names)
-            rows = file.read_row_groups(groups, columns=names, use_threads=False).select(names)
+                return schema.empty_table()
+            rows = file.read_row_groups(groups, columns=schema.names, use_threads=False)
+            rows = rows.select(schema.names).cast(schema)
             return rows if hit.all() else rows.filter(pa.array(hit))
-    except FileNotFoundError as error:
-        raise ReadModelError(f"{path} is missing", hint="roll back, or rebuild the read model") from error
     except (OSError, pa.ArrowException) as error:
         raise ReadModelError(f"{path} is damaged: {error}", hint="roll back, or rebuild the read model") from error
+
+
+def _checked(path: Path, info: FileInfo) -> pa.Buffer:
+    """The file, mapped: of the right size, and whole, or where it is large at least its footer whole."""
+    with translated(path, "read"):
+        size = path.stat().st_size
+        data = pa.memory_map(str(path)).read_buffer() if size else pa.py_buffer(b"")
+    view = memoryview(data)
+    right = digest_of(view) == info.digest if size <= SMALL else footer_of(view) == info.footer
+    if size != info.bytes or not right:
+        raise ReadModelError(
+            f"{path} is damaged: its bytes differ from their digest",
+            hint="`runner rollback` to the version before, or rebuild the read model",
+        )
+    return data
 
 
 def _groups(metadata: pq.FileMetaData, hi: UInt64s) -> list[int]:

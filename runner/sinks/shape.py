@@ -175,6 +175,9 @@ class FileInfo:
     bytes: int
     digest: str
     """xxh3-128 of the whole file, hex."""
+    footer: str
+    """xxh3-128 of the Parquet footer alone. With the page checksums it stands in for ``digest`` where only some row
+    groups of a large file are read."""
 
     def to_json(self) -> dict[str, Any]:
         return dict(self.__dict__)

@@ -69,7 +69,7 @@ def test_processes_reading_the_catalog_file_never_see_half(accounts: Accounts, r
     for reader in readers:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "ready\n"
-    _publish_many(accounts, time.monotonic() + 1.5, 12)
+    _publish_many(accounts, time.monotonic() + 0.8, 9)
     for reader in readers:
         out, err = reader.communicate("stop\n", timeout=60)
         assert reader.returncode == 0, err
@@ -100,7 +100,7 @@ def test_threads_of_the_publishing_process_never_see_half(accounts: Accounts, ro
     threads = [threading.Thread(target=read, args=(way,)) for way in ("file", "connect", "file")]
     for thread in threads:
         thread.start()
-    _publish_many(accounts, time.monotonic() + 1.5, 12)
+    _publish_many(accounts, time.monotonic() + 0.8, 9)
     stop.set()
     for thread in threads:
         thread.join()
