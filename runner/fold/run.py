@@ -158,6 +158,8 @@ class _Attempt:
                 self.states[n].reserve(len(self.aggregates))
             else:
                 keys.keys.reserve(self.room.keys.setdefault(n, max(1024, 2 * len(batch.aggregates))))
+                # The kernel made the rows of the keys so far; growing must keep them.
+                self.states[n].ready = max(self.states[n].ready, len(keys.keys))
                 self.states[n].room(len(keys.keys.keys.words))
         self.texts.reserve(self.room.texts, self.room.size)
         arguments: list[Any] = [self.texts.pool]
