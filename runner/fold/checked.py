@@ -9,13 +9,18 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
-from runner.definition import ProjectionDefinition
+from runner.field_values import microseconds
 from runner.purity import is_method
-from runner.source_code import MISSING, class_function, function_source, is_authored, local_names, value_of
+from runner.source_code import MISSING, function_source, is_authored, local_names, value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from runner.definition import ProjectionDefinition
 
 __all__ = ["CheckedFunctions", "checked_functions"]
 
@@ -25,6 +30,8 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 def _fits(value: Any) -> Any:
     if type(value) is int and not INT64_MIN <= value <= INT64_MAX:
         raise _too_large(value)
+    if type(value) is timedelta and not INT64_MIN <= microseconds(value) <= INT64_MAX:
+        raise OverflowError(f"{value} does not fit int64 microseconds")
     return value
 
 
@@ -70,7 +77,14 @@ class CheckedFunctions:
 
 
 def checked_functions(definition: ProjectionDefinition) -> CheckedFunctions:
-    """Rewrite handlers, key functions, merge and their helpers."""
+    """Handlers, key functions, merge and their helpers, rewritten once per class."""
+    made = definition.cls.__dict__.get("__checked__")
+    if not isinstance(made, CheckedFunctions):
+        made = definition.cls.__checked__ = _rewritten(definition)
+    return made
+
+
+def _rewritten(definition: ProjectionDefinition) -> CheckedFunctions:
     writer = _Writer(definition)
     handlers = {h.name: writer.checked(h.function) for h in definition.handlers}
     keys = {k.name: writer.checked(k.function) for h in definition.handlers for k in h.key if k.function is not None}
@@ -185,7 +199,12 @@ class _Rewriter(ast.NodeTransformer):
 
     def _call(self, node: ast.Call) -> ast.Call:
         func = node.func
-        if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id == self.state and self.owner:
+        if (
+            isinstance(func, ast.Attribute)
+            and isinstance(func.value, ast.Name)
+            and func.value.id == self.state
+            and self.owner
+        ):
             name = self._helper(func, self.owner)
             if name is not None:
                 static = isinstance(inspect.getattr_static(self.owner, func.attr), staticmethod)

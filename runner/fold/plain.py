@@ -10,24 +10,27 @@ from __future__ import annotations
 
 import decimal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from runner.batch import Batch
-from runner.definition import HandlerDefinition, KeySource, ProjectionDefinition
 from runner.errors import FoldFailure
-from runner.events import Event
 from runner.field_values import EXACT, check_for
 from runner.fold.checked import CheckedFunctions, checked_functions
 from runner.fold.outcome import Batches, ProjectionOutcome, SavedRows
 from runner.fold.plain_events import LogNames, PlainEvent, Wanted, plain_events
 from runner.fold.plain_state import copied, same_state
 from runner.fold.rows import Row, keys_table, rows_table, saved_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from runner.batch import Batch
+    from runner.definition import HandlerDefinition, KeySource, ProjectionDefinition
+    from runner.events import Event
 
 __all__ = ["LogNames", "Step", "Wanted", "fold_plain", "plain_steps"]
 
@@ -129,7 +132,6 @@ class _Failed:
             reason=self.reason,
             partition=partition,
         )
-
 
 
 @dataclass(frozen=True)

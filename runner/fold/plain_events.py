@@ -206,9 +206,7 @@ class _BatchColumns:
             objects[i].__dict__[BAD] = reasons
         return objects, unreadable
 
-    def _header(
-        self, name: str, code: int, places: Int64s, names: LogNames
-    ) -> tuple[list[Any], dict[int, str]]:
+    def _header(self, name: str, code: int, places: Int64s, names: LogNames) -> tuple[list[Any], dict[int, str]]:
         batch = self.batch
         if name == "type":
             return [names.types[code]] * len(places), {}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from runner.bounded import Buckets, LastValues
-from runner.definition import ProjectionDefinition
 from runner.field_values import EXACT
 from runner.fold.checked import checked_functions
 from runner.fold.rows import Row, row_schema, rows_table, saved_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pyarrow as pa
+
+    from runner.definition import ProjectionDefinition
 
 __all__ = ["copied", "merge_plain", "same_state"]
 
@@ -42,9 +45,7 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def merge_plain(
-    definition: ProjectionDefinition, tables: Sequence[pa.Table], identity: Sequence[str] = ()
-) -> pa.Table:
+def merge_plain(definition: ProjectionDefinition, tables: Sequence[pa.Table], identity: Sequence[str] = ()) -> pa.Table:
     """Partial rows of merged keys, in the order given, merged into one row per key. Tables of ``row_schema``.
 
     Raises what the author's merge raises (OverflowError where a sum does not fit).

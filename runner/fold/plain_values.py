@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 
-from runner.batch import PayloadArray
-from runner.definition import EventField
 from runner.events import BAD
-from runner.field_types import EnumClasses, RecordClass
 from runner.field_values import duration, from_microseconds, unscaled
 from runner.values import Kind, RecordField, ValueType
+
+if TYPE_CHECKING:
+    from runner.batch import PayloadArray
+    from runner.definition import EventField
+    from runner.field_types import EnumClasses, RecordClass
 
 __all__ = ["PlainColumn", "plain_column"]
 

@@ -6,11 +6,10 @@ For tests of folds and of projections; nothing is written anywhere.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
@@ -24,6 +23,9 @@ from runner.fold.plain_events import LogNames
 from runner.kernels.hash import encode_texts, hash_texts
 from runner.kernels.order import wavefront_order
 from runner.values import Kind, PayloadColumn, ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["MemoryLog", "SentEvent", "memory_log", "sent"]
 
@@ -78,7 +80,9 @@ def sent(events: Iterable[Event], *, absent: Mapping[int, Iterable[str]] | None 
         versions[*scope, aggregate] = version
         position = own.get("position", done[-1].position + 1 if done else 1)
         if done and position <= done[-1].position:
-            raise ValueError(f"event {i}: position {position} comes after {done[-1].position}; give them in rising order")
+            raise ValueError(
+                f"event {i}: position {position} comes after {done[-1].position}; give them in rising order"
+            )
         recorded_at = own.get("recorded_at", datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=position - 1))
         types = type(event).__event__.types
         stored = own.get("type") or (types[0] if types else "event")
@@ -102,7 +106,9 @@ def memory_log(
     of two. types, scopes: stored types and (source, tenant) pairs that the log knows before those of the events.
     """
     whole = tuple(e if isinstance(e, SentEvent) else None for e in events)
-    done = sent([e for e in events if isinstance(e, Event)]) if None in whole else tuple(e for e in whole if e is not None)
+    done = (
+        sent([e for e in events if isinstance(e, Event)]) if None in whole else tuple(e for e in whole if e is not None)
+    )
     names_types = tuple(dict.fromkeys((*types, *(e.type for e in done))))
     names_scopes = tuple(dict.fromkeys((*scopes, *(e.scope for e in done)))) or (("", ""),)
     names = LogNames(names_types, names_scopes, ("source", "tenant") if len(names_scopes) > 1 else ())
@@ -114,7 +120,10 @@ def memory_log(
     edges = [0, *sorted({c for c in cuts if 0 < c < len(done)}), len(done)]
     made: list[tuple[Batch, ...]] = []
     for p in range(partitions):
-        parts = ([e for e, q in zip(done[a:b], where[a:b], strict=True) if q == p] for a, b in zip(edges, edges[1:], strict=False))
+        parts = (
+            [e for e, q in zip(done[a:b], where[a:b], strict=True) if q == p]
+            for a, b in zip(edges, edges[1:], strict=False)
+        )
         batches = (_batch(f"s{n}", p, part, names, columns) for n, part in enumerate(parts) if part)
         made.append(tuple(batches))
     return MemoryLog(names, done, tuple(made))
@@ -180,9 +189,7 @@ def payload_array(values: Sequence[Any], type_: ValueType) -> PayloadArray:
     absent = np.array([v is _ABSENT for v in values], np.uint8)
     filled = [v if ok else None for v, ok in zip(values, valid.tolist(), strict=True)]
     array = _lists(filled, type_) if type_.kind is Kind.LIST else _scalars(filled, type_)
-    return replace(
-        array, valid=None if valid.all() else valid, absent=absent if absent.any() else None
-    )
+    return replace(array, valid=None if valid.all() else valid, absent=absent if absent.any() else None)
 
 
 def _scalars(values: Sequence[Any], type_: ValueType) -> PayloadArray:
