@@ -1,0 +1,94 @@
+"""``runner query``: SQL over the live read models and the log, by DuckDB."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli.options import session_command
+from runner.cli.output import emit_json, print_table, say
+from runner.errors import ConfigError, LogError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from runner.cli.options import Session
+
+__all__ = ["command"]
+
+SHOWN = 200
+
+
+@session_command("query", exits=(8,))
+@click.argument("sql")
+@click.option("--limit", default=SHOWN, show_default=True, help="Rows that are shown; with --json all are given.")
+def command(session: Session, sql: str, limit: int) -> None:
+    """Run SQL (DuckDB's) over read models and log; "-" reads the statement from stdin.
+
+    \b
+    Each live read model is a table of its name. Beside them:
+      runner.checkpoints   which position and version each read model is at
+      log.events           position, source, tenant, aggregate_id, version, type, recorded_at, payload (JSON text)
+      log.headers          the same without payload, and quicker for it
+
+    One query sees one consistent state, whatever is published meanwhile.
+    """
+    import duckdb
+
+    statement = sys.stdin.read() if sql == "-" else sql
+    with ExitStack() as stack:
+        connection = stack.enter_context(closing(_connected(session)))
+        _attach_log(connection, session, stack)
+        try:
+            result = connection.execute(statement)
+            columns = [c[0] for c in result.description or ()]
+            # One more row than is shown tells whether there are more; JSON gets all.
+            rows = result.fetchall() if session.as_json else result.fetchmany(limit + 1)
+        except duckdb.Error as error:
+            raise ConfigError(_first_lines(error), hint=_tables(connection)) from error
+    if session.as_json:
+        emit_json({"columns": columns, "rows": [dict(zip(columns, row, strict=True)) for row in rows]})
+        return
+    numeric = frozenset(c for i, c in enumerate(columns) if rows and isinstance(rows[0][i], (int, float)))
+    print_table("", columns, rows[:limit], numeric=numeric)
+    if len(rows) > limit:
+        say(f"more rows than {limit}: --limit shows more")
+
+
+def _connected(session: Session) -> duckdb.DuckDBPyConnection:
+    from runner.sinks.read_models import ReadModels
+
+    return ReadModels(session.config.read_models.path).connect()
+
+
+def _attach_log(connection: duckdb.DuckDBPyConnection, session: Session, stack: ExitStack) -> None:
+    from runner.log import Log
+
+    connection.execute("CREATE SCHEMA log")
+    try:
+        log = stack.enter_context(Log.open(session.config.log.path))
+    except LogError:
+        # Read models can be asked where the log is not at hand; a query of log.events then says that it is not there.
+        return
+    from runner.cli.log_events import LogEvents
+
+    for name, payloads in (("events", True), ("headers", False)):
+        connection.register(f"log_{name}", LogEvents(log, payloads=payloads))
+        stack.callback(connection.unregister, f"log_{name}")
+        connection.execute(f"CREATE VIEW log.{name} AS FROM log_{name}")
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"SQL: {' '.join(lines[:2])}"
+
+
+def _tables(connection: duckdb.DuckDBPyConnection) -> str:
+    rows: list[Any] = connection.execute(
+        "SELECT CASE schema_name WHEN 'main' THEN view_name ELSE schema_name || '.' || view_name END "
+        "FROM duckdb_views() WHERE NOT internal AND view_name NOT LIKE 'log\\_%' ESCAPE '\\' ORDER BY 1"
+    ).fetchall()
+    return f"there are {', '.join(r[0] for r in rows)}" if rows else ""

@@ -1,0 +1,187 @@
+"""``runner status``: what there is and how far it is, without touching any of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from runner.cli.options import session_command
+from runner.cli.output import count, emit_json, print_table, print_text, seconds, size
+from runner.errors import LogError, RunnerError
+
+if TYPE_CHECKING:
+    from runner.cli.options import Session
+    from runner.config import Config
+
+__all__ = ["command", "gathered"]
+
+
+@session_command("status", exits=(6, 8))
+def command(session: Session) -> None:
+    """Sources and their counts, the log, each read model's version, checkpoint, lag and fingerprint, runs that died.
+
+    \b
+    A projection is  same        the live read model was made by it: `runner update` goes on
+                     changed     it was edited since: `runner rebuild NAME`
+                     not built   it has no read model yet: `runner rebuild NAME`
+                     gone        a read model whose projection runner.toml no longer names
+    """
+    found = gathered(session.config)
+    if session.as_json:
+        emit_json(found)
+        return
+    _show_log(found)
+    _show_models(found)
+    for job in found["unfinished_jobs"]:
+        what = f"{job['what']} {', '.join(job['projections'])}".strip()
+        again = (
+            "; `runner rebuild --resume` does the rest"
+            if job["what"] == "rebuild" and job["state"] != "running"
+            else ""
+        )
+        print_text(f"job {job['id']} ({what}): {job['state']}{again}")
+    for problem in found["problems"]:
+        print_text(f"problem: {problem}")
+
+
+def gathered(config: Config) -> dict[str, Any]:
+    """All that is known, as plain data."""
+    problems: list[str] = []
+    log = _log(config, problems)
+    return {
+        "log": log,
+        "read_models": _read_models(config, log["last_position"] if log else 0, problems),
+        "unfinished_jobs": _unfinished(config),
+        "problems": problems,
+    }
+
+
+def _log(config: Config, problems: list[str]) -> dict[str, Any] | None:
+    from runner.log import Log
+
+    try:
+        log = Log.open(config.log.path, verify=False)
+    except LogError as error:
+        if (config.log.path / "manifest.json").exists():
+            problems.append(str(error))
+        return None
+    with log:
+        segments = log.manifest.segments
+        return {
+            "path": config.log.path,
+            "events": log.events,
+            "last_position": log.last_position,
+            "types": log.counts,
+            "partitions": log.partitions,
+            "segments": len(segments),
+            "bytes": sum(f.size for s in segments for f in s.files()),
+            "columns": len({key for s in segments for key in s.columns}),
+            "sources": [
+                {
+                    "name": s.name,
+                    "events": s.events,
+                    "last_source_position": s.last_source_position,
+                    "mark": s.mark,
+                }
+                for s in log.sources
+            ],
+            "not_synced": [name for name in config.sources if name not in {s.name for s in log.sources}],
+        }
+
+
+def _read_models(config: Config, last: int, problems: list[str]) -> list[dict[str, Any]]:
+    from runner.config import load_definitions
+    from runner.sinks.read_models import ReadModels
+
+    try:
+        definitions = {d.name: d for d in load_definitions(config)}
+    except RunnerError as error:
+        problems.append(str(error))
+        definitions = {}
+    models = ReadModels(config.read_models.path, keep=config.read_models.keep)
+    found: list[dict[str, Any]] = []
+    names = models.names()
+    for name in names:
+        live, *kept = models.versions(name)
+        definition = definitions.get(name)
+        updated = datetime.fromisoformat(live.updated)
+        found.append(
+            {
+                "name": name,
+                "version": live.number,
+                "checkpoint": live.position,
+                "lag": max(0, last - live.position),
+                "projection": _projection_state(definition.fingerprint if definition else None, live.fingerprint),
+                "fingerprint": live.fingerprint,
+                "updated": live.updated,
+                "age_seconds": (datetime.now(UTC) - updated).total_seconds(),
+                "bytes": live.total_bytes,
+                "deltas": len(live.deltas),
+                "kept_versions": [v.number for v in kept],
+            }
+        )
+    missing = [n for n in definitions if n not in names]
+    found += [{"name": n, "version": None, "checkpoint": 0, "lag": last, "projection": "not built"} for n in missing]
+    return found
+
+
+def _projection_state(defined: str | None, live: str) -> str:
+    if defined is None:
+        return "gone"
+    return "same" if defined == live else "changed"
+
+
+def _unfinished(config: Config) -> list[dict[str, Any]]:
+    """Runs that go on, and the latest run of a kind and its projections where that failed or died."""
+    from runner.jobs.ledger import Ledger
+
+    latest: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
+    with Ledger(config.state.path / "jobs.sqlite", read_only=True) as ledger:
+        for job in ledger.jobs(limit=200):
+            plain = {
+                "id": job.id,
+                "what": job.what,
+                "projections": list(job.projections),
+                "state": job.state,
+                "started": job.started,
+                "error": job.error,
+            }
+            latest.setdefault((job.what, job.projections), plain)
+    return [job for job in latest.values() if job["state"] != "succeeded"]
+
+
+def _show_log(found: dict[str, Any]) -> None:
+    log = found["log"]
+    if log is None:
+        print_text("no log yet: `runner sync` makes one")
+        return
+    print_text(
+        f"log {log['path']}: {count(log['events'])} events of {len(log['types'])} types, {size(log['bytes'])} in "
+        f"{log['segments']} segments, {log['partitions']} partitions, {log['columns']} payload columns"
+    )
+    rows = [
+        (s["name"], count(s["events"]), ",".join(map(str, s["last_source_position"] or ()))) for s in log["sources"]
+    ]
+    rows += [(name, "0", "not synced yet") for name in log["not_synced"]]
+    print_table("", ("source", "events", "last source position"), rows, numeric=frozenset({"events"}))
+
+
+def _show_models(found: dict[str, Any]) -> None:
+    rows = [
+        (
+            m["name"],
+            f"v{m['version']}" if m["version"] else "-",
+            count(m["checkpoint"]),
+            count(m["lag"]),
+            m["projection"],
+            f"{seconds(m['age_seconds'])} ago" if m["version"] else "-",
+            size(m["bytes"]) if m["version"] else "-",
+            ", ".join(f"v{v}" for v in m.get("kept_versions", ())) or "-",
+        )
+        for m in found["read_models"]
+    ]
+    if rows:
+        columns = ("read model", "version", "checkpoint", "lag", "projection", "updated", "size", "kept")
+        print_table("", columns, rows, numeric=frozenset({"checkpoint", "lag", "size"}))
+    else:
+        print_text("no projections: [project] modules in runner.toml names the modules that have them")
