@@ -13,7 +13,7 @@ from dataclasses import field as data_field
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 from runner.errors import DefinitionError
-from runner.field_types import EnumClasses, FieldType, RecordClass, Unsupported, field_type, fixed_scale
+from runner.field_types import EnumClasses, FieldType, RecordClass, Scale, Unsupported, field_type, fixed_scale
 from runner.field_values import Check, check_for
 from runner.values import Kind, Path, PayloadColumn, RecordField, ValueType
 
@@ -294,7 +294,10 @@ def _event_field(name: str, annotation: object, value: object, *, lists: bool) -
         raise Unsupported(
             "a field's name starts with a letter", f'write {name.strip("_") or "x"}: ... = field("{name}")'
         )
+    Scale(spec.scale or 0, spec.rounding)
     found = field_type(annotation, lists=lists, scale=spec.scale, rounding=spec.rounding)
+    if (spec.scale is not None or spec.rounding) and found.type.kind is not Kind.DECIMAL:
+        raise Unsupported(f"scale and rounding do not apply to {found.type.kind}", "they are for Decimal")
     found = fixed_scale(found, spec.default)
     check = check_for(found.type, name, found.enums, found.record)
     has_default = spec.default is not _MISSING

@@ -24,6 +24,7 @@ from runner.source_code import (
     global_names,
     is_authored,
     local_names,
+    resolve,
     uses,
     value_of,
 )
@@ -144,10 +145,10 @@ class _Fence:
             if self.complete:
                 self.refuse(use.node, f"{name} is not defined", "define it in the module, or import it")
             return
-        reason = _impurity(value)
+        root = use.name.partition(".")[0]
+        reason = _impurity(resolve(self.source.function, root) if root not in self.local else None) or _impurity(value)
         if reason:
             self.refuse(use.node, f"{name} is {reason}: a fold must give the same bytes each time", _HINTS[reason])
-        root = use.name.partition(".")[0]
         if root in global_names(self.source.file) and root in self.source.function.__globals__:
             self.refuse(
                 use.node, f"{root} is rebound through `global`", "a fold may only use constants; keep it in the state"
@@ -250,6 +251,9 @@ def _impurity(value: Any) -> str:
         and issubclass(value.__self__, date)
     ):
         return "the clock" if value.__name__ in _CLOCK else ""
+    owner = getattr(value, "__self__", None)
+    if owner is not None and not isinstance(owner, (type, types.ModuleType)):
+        return _module_reason(type(owner).__module__)  # a method of an object, as random's functions are
     name = getattr(value, "__name__", "")
     module = getattr(value, "__module__", None) or type(value).__module__
     if not isinstance(module, str) or isinstance(value, functools.partial):
@@ -260,9 +264,6 @@ def _impurity(value: Any) -> str:
         return "random numbers"
     if module in ("decimal", "_decimal", "_pydecimal") and name in ("getcontext", "setcontext", "localcontext"):
         return "the decimal context"
-    owner = getattr(value, "__self__", None)
-    if owner is not None and not isinstance(owner, (type, types.ModuleType)):
-        module = type(owner).__module__  # random.random is a method of a hidden Random
     return _module_reason(module)
 
 

@@ -1,0 +1,5 @@
+"""The fixture of these tests."""
+
+from author_modules import author
+
+__all__ = ["author"]
