@@ -25,10 +25,9 @@ def _array(element, dimensions=1, readonly=False):
     return types.Array(element, dimensions, "C", readonly=readonly)
 
 
-U8, I16, I32, I64, U64, F64 = (_array(t) for t in (types.uint8, types.int16, types.int32, types.int64, types.uint64, types.float64))
-U8R, I16R, I32R, I64R, U64R, F64R = (
-    _array(t, readonly=True) for t in (types.uint8, types.int16, types.int32, types.int64, types.uint64, types.float64)
-)
+ELEMENTS = (types.uint8, types.int16, types.int32, types.uint32, types.int64, types.uint64, types.float64)
+U8, I16, I32, U32, I64, U64, F64 = (_array(t) for t in ELEMENTS)
+U8R, I16R, I32R, U32R, I64R, U64R, F64R = (_array(t, readonly=True) for t in ELEMENTS)
 WORDS, WORDS_R = _array(types.int64, 2), _array(types.int64, 2, True)
 POOL = types.NamedTuple((U8, I64, U64, U64, I32, I64), Pool)
 KEYS = types.NamedTuple((I32, WORDS, I64), KeyMap)

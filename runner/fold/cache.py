@@ -70,12 +70,13 @@ def module_digest(source: str) -> str:
     return hashlib.sha256(_surroundings() + source.encode()).hexdigest()[:32]
 
 
-def load_module(source: str) -> ModuleType:
+def load_module(source: str, digest: str | None = None) -> ModuleType:
     """The module of this source, whose functions have explicit signatures and ``cache=True``; compiled where it is not yet.
 
     Any number of processes and threads may ask at once. Loading from the cache takes milliseconds.
+    digest: ``module_digest(source)``, where it is known.
     """
-    digest = module_digest(source)
+    digest = digest or module_digest(source)
     with _loading:
         found = _loaded.get(digest)
         if found is None:

@@ -49,7 +49,7 @@ def arrow_column(values: Array, valid: Array | None, type_: ValueType, texts: Te
         return pa.array(values != 0, pa.bool_(), mask=missing)
     if type_.kind is Kind.DATE:
         return pa.array(values.astype(np.int32), pa.int32(), mask=missing).view(pa.date32())
-    numbers = pa.array(np.ascontiguousarray(values), mask=missing)
+    numbers = pa.array(np.array(values), mask=missing)  # a copy: states are memory that is used again
     return numbers if type_.kind in (Kind.INT, Kind.FLOAT) else numbers.view(arrow_type(type_))
 
 
@@ -151,7 +151,7 @@ def state_columns(definition: ProjectionDefinition, states: States, texts: Texts
             width = len(f.type.edges) + 1
             offsets = np.arange(0, width * (len(states) + 1), width, dtype=np.int32)
             columns[f.name] = pa.ListArray.from_arrays(
-                pa.array(offsets), pa.array(np.ascontiguousarray(values).reshape(-1))
+                pa.array(offsets), pa.array(np.array(values).reshape(-1))
             )
         else:
             valid = states[f"v_{f.name}"] if f.type.optional else None

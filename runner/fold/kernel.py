@@ -23,6 +23,7 @@ from typing import Protocol
 from runner.definition import EventField, ProjectionDefinition
 from runner.fold.arguments import Argument, argument_type
 from runner.fold.bulk import SIGNATURE_NAMES
+from runner.fold.handlers import PRELUDE
 from runner.fold.lower import ArrayRef
 from runner.fold.states import state_fields
 
@@ -101,12 +102,11 @@ def _payload(ref: ArrayRef, event_type: str, handler: Handler) -> Argument:
 
 _HEAD = (
     '"""The kernel of a run; made by runner/fold/kernel.py."""\n'
+    + PRELUDE
     + SIGNATURE_NAMES
     + """
-import numpy as np
 from numba import from_dtype
 
-from runner.kernels.hints import natural
 from runner.kernels.runs import run_end
 
 
@@ -136,7 +136,7 @@ def kernel_source(projections: Sequence[LoopProjection]) -> KernelSource:
             if chosen:
                 name, text, arguments = _step(made, n, projection, group, event_type, chosen)
                 steps.append(text)
-                calls.setdefault(group, []).append(_call(n, name, projection, arguments))
+                calls.setdefault(group, []).extend(_call(n, name, projection, arguments))
     parts = [_HEAD]
     for n, projection in enumerate(projections):
         parts.append(f"\n# {projection.definition.name}\n{projection.source}\n")
@@ -183,17 +183,21 @@ def _step(
             body.append(f"for k in range(np.int64({offsets}[j]), np.int64({offsets}[j + 1])):")
             body += ["    " + line.replace("#k", "natural(k)") for line in lines]
     arguments = list(used)
-    fixed = "info, begin, behind, first, type_id, pool, aggregate, rows, states, default" + ("" if single else ", keys")
+    fixed = "info, kinds, kind, begin, first, type_id, pool, aggregate, rows, states, default" + ("" if single else ", keys")
     text = [
         "@njit(**KERNEL)",
         f"def {name}({', '.join([fixed, *arguments])}):",
         f"    # {projection.definition.name}: {event_type or 'any type'}",
+        "    end = len(kinds)",
         "    begin = natural(begin)",
-        "    for at in range(begin, behind):",
-        "        i = natural(at)",
+        "    i = begin",
+        "    while True:",
         "        j = natural(first + (i - begin))",
         *("        " + line for line in body),
-        "    return 0",
+        "        i = natural(i + 1)",
+        # Found here rather than beforehand: in long runs the test is free, in short ones it saves a mispredicted branch.
+        "        if i >= end or kinds[i] != kind:",
+        "            return 0, i",
         "",
         "",
     ]
@@ -209,7 +213,7 @@ def _one(n: int, m: int, projection: LoopProjection, handler: Handler, columns: 
             f"key = {handler.key.name}(pool, i, j, #k, type_id{columns(handler.key)})",
             "if key[0] != 0:",
             f"    stopped(info, {n}, {m}, i, #k, {NO_TEXTS})",
-            "    return key[0]",
+            "    return key[0], i",
         ]
     if not projection.definition.by_aggregate:
         words = [] if projection.definition.merged else ["np.int64(rows[aggregate[i]])"]
@@ -218,7 +222,7 @@ def _one(n: int, m: int, projection: LoopProjection, handler: Handler, columns: 
             f"found = key_row(keys, ({', '.join(words)},))",
             "if found[0] < 0:",
             f"    stopped(info, {n}, {m}, i, #k, {NO_KEYS})",
-            "    return 2",
+            "    return 2, i",
             "row = natural(found[0])",
             "if found[1]:",
             "    states[row] = default[0]",
@@ -231,15 +235,20 @@ def _one(n: int, m: int, projection: LoopProjection, handler: Handler, columns: 
         "if status != 0:",
         "    if status != 1:",
         f"        stopped(info, {n}, {m}, i, #k, {NO_TEXTS})",
-        "        return status",
+        "        return status, i",
         "    states[row] = default[0]",
     ]
 
 
-def _call(n: int, name: str, projection: LoopProjection, arguments: list[str]) -> str:
-    fixed = "info, begin, behind, first, type_ids[kind], pool, aggregate, rows"
+def _call(n: int, name: str, projection: LoopProjection, arguments: list[str]) -> list[str]:
+    fixed = "info, kinds, kinds[begin], begin, first, type_ids[kind], pool, aggregate, rows"
     names = ", ".join([fixed, *_state_names(n, projection), *arguments])
-    return f"            if active[{n}] != 0:\n                status = {name}({names})\n                if status != 0:\n                    return status\n"
+    return [
+        f"            if active[{n}] != 0:",
+        f"                status, behind = {name}({names})",
+        "                if status != 0:",
+        "                    return status",
+    ]
 
 
 def _entry(made: KernelSource, projections: Sequence[LoopProjection], calls: dict[int, list[str]]) -> str:
@@ -257,15 +266,21 @@ def _entry(made: KernelSource, projections: Sequence[LoopProjection], calls: dic
         "    begin = 0",
         "    while begin < end:",
         "        kind = natural(np.int64(kinds[begin]))",
-        "        behind = run_end(kinds, begin)",
         "        group = group_of[kind]",
         "        first = natural(cursors[kind])",
+        "        behind = begin",
+    ]
+    for place, group in enumerate(sorted(calls)):
+        lines += [f"        {'if' if place == 0 else 'elif'} group == {group}:", *calls[group]]
+    lines += [
+        "        if behind == begin:",
+        "            behind = run_end(kinds, begin)",
+        "        cursors[kind] = first + (behind - begin)",
+        "        begin = behind",
+        "    return 0",
         "",
     ]
-    text = "\n".join(lines)
-    for place, group in enumerate(sorted(calls)):
-        text += f"        {'if' if place == 0 else 'elif'} group == {group}:\n" + "".join(calls[group])
-    return text + "        cursors[kind] = first + (behind - begin)\n        begin = behind\n    return 0\n\n"
+    return "\n".join(lines)
 
 
 def _merge(n: int, projection: LoopProjection) -> str:

@@ -140,7 +140,8 @@ def changed_rows(keys: Keys, states: StateRows, before: States | None) -> tuple[
 
 
 def _rows_table(keys: Keys, states: States, rows: Int64s) -> pa.Table:
-    columns = keys.columns(rows) | state_columns(keys.definition, states[rows], keys.texts)
+    whole = len(rows) == len(states) and bool((rows == np.arange(len(rows))).all())
+    columns = keys.columns(rows) | state_columns(keys.definition, states if whole else states[rows], keys.texts)
     schema = row_schema(keys.definition, keys.names.identity)
     arrays = [columns[f.name] if columns[f.name].type == f.type else columns[f.name].cast(f.type) for f in schema]
     return pa.table(arrays, schema=schema)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import ModuleType
 
 import numpy as np
@@ -16,7 +17,7 @@ from runner.definition import EventField, HandlerDefinition, ProjectionDefinitio
 from runner.fold.arguments import Argument
 from runner.fold.bulk import bulk
 from runner.fold.cache import load_module, module_digest
-from runner.fold.handlers import CompiledDefinition, compile_definition
+from runner.fold.handlers import PRELUDE, CompiledDefinition, compile_definition
 from runner.fold.kernel import Handler, LoopProjection, kernel_source
 from runner.fold.lower import TextRegistry
 from runner.fold.plain_events import LogNames
@@ -51,7 +52,7 @@ class FoldPlan:
     words: tuple[int, ...]
     """By compiled projection: words of its key, the aggregate's row apart."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """32 hex digits that name the compiled kernel."""
         return module_digest(self.source)
@@ -67,7 +68,7 @@ class FoldPlan:
 
     def kernel(self) -> ModuleType:
         """The compiled module, loaded; compiled first where it is not in the cache."""
-        return load_module(self.source)
+        return load_module(self.source, self.digest)
 
     def warm(self) -> None:
         """Compile the kernel, where that is not done yet, before workers start."""
@@ -126,7 +127,7 @@ def _loop(definition: ProjectionDefinition, compiled: CompiledDefinition) -> Loo
     parts = definition.key if definition.merged else definition.key[1:]
     return LoopProjection(
         definition,
-        compiled.source,
+        compiled.source.removeprefix(PRELUDE),
         tuple(_handler(h, compiled, n) for n, h in enumerate(definition.handlers)),
         sum(2 if part.type.optional else 1 for part in parts),
         compiled.merge,

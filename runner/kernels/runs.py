@@ -18,6 +18,12 @@ def run_end(kinds: Any, begin: Any) -> Any:
     end = len(kinds)
     kind = kinds[begin]
     i = begin + 1
+    # Outside wavefront order runs are of a few events; only behind those it pays to look at many at once.
+    near = min(end, begin + 8)
+    while i < near:
+        if kinds[i] != kind:
+            return i
+        i += 1
     # Blocks without an exit inside: the compiler makes a few vector instructions of each.
     while i + 64 <= end:
         other = np.int16(0)
