@@ -87,7 +87,7 @@ class Gathered:
         self._codes = np.empty(max_events, np.int32)
         self._types = np.empty(max_events, np.int16)
         self._offsets = np.zeros(max_events + 1, np.int64)
-        self._payload = np.empty(max_bytes, np.uint8)
+        self._payload = np.empty(0, np.uint8)
         self.clear()
 
     def clear(self) -> None:
@@ -95,6 +95,8 @@ class Gathered:
         self.events = 0
         self.bytes = 0
         self._entries = 0
+        if len(self._payload) != self._max_bytes:
+            self._payload = np.empty(self._max_bytes, np.uint8)
 
     def room_for(self, arrival: Arrival, start: int) -> int:
         """How many events from ``start`` on there is room for; at least one where nothing is gathered yet."""
@@ -116,7 +118,9 @@ class Gathered:
         size = int(offsets[-1] - offsets[0])
         if self.bytes + size > len(self._payload):
             # One event that is larger than all room: it gets its own.
-            self._payload = np.resize(self._payload, self.bytes + size)
+            filled = self._payload[: self.bytes]
+            self._payload = np.empty(self.bytes + size, np.uint8)
+            self._payload[: self.bytes] = filled
         self._payload[self.bytes : self.bytes + size] = data[offsets[0] : offsets[-1]]
         self._offsets[at + 1 : to + 1] = offsets[1:] - offsets[0] + self.bytes
         self.dictionaries.append(dictionary)

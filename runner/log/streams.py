@@ -72,7 +72,7 @@ def events_stream(header: Header, codes: npt.NDArray[np.int32], aggregates: Aggr
     """One batch of events as an IPC stream."""
     a = aggregates
     entries = pa.StructArray.from_arrays(
-        [a.ids, pa.array(a.hi), pa.array(a.lo), pa.array(a.scope), pa.array(a.last_version)],
+        [_exact(a.ids), pa.array(a.hi), pa.array(a.lo), pa.array(a.scope), pa.array(a.last_version)],
         ["id", "hi", "lo", "scope", "last_version"],
     )
     columns: dict[str, pa.Array] = {
@@ -121,6 +121,21 @@ def flat(array: pa.Array) -> npt.NDArray[Any]:
     return np.frombuffer(buffer, dtype, len(array), array.offset * dtype.itemsize)
 
 
+def _exact(texts: pa.Array) -> pa.Array:
+    # Arrow writes a slice that begins at entry 0 with all the text behind it.
+    wide = texts.type == pa.large_utf8()
+    _, offsets, data = texts.buffers()
+    if not len(texts) or data is None:
+        return texts
+    ends = np.frombuffer(offsets, np.int64 if wide else np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    first, last = int(ends[0]), int(ends[-1])
+    if first == 0 and last == data.size and texts.offset == 0:
+        return texts
+    return pa.Array.from_buffers(
+        texts.type, len(texts), [None, pa.py_buffer(ends - first), data.slice(first, last - first)]
+    )
+
+
 def _only_batch(stream: pa.Buffer) -> pa.RecordBatch:
     with pa.ipc.open_stream(stream) as reader:
         return reader.read_next_batch()
@@ -143,7 +158,7 @@ _RAW = pa.schema([pa.field("payload", pa.large_utf8(), nullable=False)])
 def raw_stream(texts: pa.Array) -> pa.Buffer:
     """Raw payloads as a compressed IPC stream of batches small enough to be read one at a time."""
     rows = max(1, min(RAW_ROWS, int(len(texts) * RAW_BYTES / max(texts.nbytes, 1))))
-    batches = [pa.record_batch([texts[at : at + rows]], schema=_RAW) for at in range(0, len(texts), rows)]
+    batches = [pa.record_batch([_exact(texts[at : at + rows])], schema=_RAW) for at in range(0, len(texts), rows)]
     return write_stream(_RAW, batches, compressed=True)
 
 
