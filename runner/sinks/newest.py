@@ -101,7 +101,7 @@ def lay_over(base: pa.Table, deltas: Sequence[pa.Table], key: Sequence[str], *, 
         touched = touched.append_column(DELTA, pa.array(np.zeros(touched.num_rows, dtype=np.int32)))
     merged = newest_of(pa.concat_tables([touched, changed.select(touched.schema.names)]), key)
     if keep_deleted:
-        return merged
+        return pa.concat_tables([untouched, merged])
     merged = merged.filter(pc.invert(merged[DELETED])).select(schema.names)
     return pa.concat_tables([untouched, merged]).combine_chunks()
 
