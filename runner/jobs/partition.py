@@ -1,0 +1,136 @@
+"""What a worker does for a rebuild or an update: scan partitions of the log, fold them, write their rows.
+
+A task carries names and positions, no data. It is safe to run twice: rows go into files of the run's own
+version, replaced whole. ``fold_partitions`` is the function that engines run.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.engine.base import raise_if_cancelled
+from runner.errors import ReadModelError
+from runner.fold.run import fold_partition
+from runner.jobs.ledger import PartitionRecord
+from runner.sinks.rows import write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from runner.batch import Batch
+    from runner.errors import FoldFailure
+    from runner.fold.outcome import PartitionOutcome, ProjectionOutcome
+    from runner.fold.plan import FoldPlan
+    from runner.log.reader import Log
+    from runner.positions import PartitionId, Position
+    from runner.sinks.rows import Target
+    from runner.sinks.saved import SavedFiles
+    from runner.sinks.shape import FileInfo
+
+__all__ = ["FoldTask", "FoldedPartition", "SavedStatesDamaged", "fold_partitions", "partial_target", "scan"]
+
+
+class SavedStatesDamaged(ReadModelError):
+    """The rows that a catch-up continues from cannot be used."""
+
+    def __init__(self, projection: str, error: ReadModelError) -> None:
+        super().__init__(error.message, hint=error.hint)
+        self.projection = projection
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """Some partitions of one pass over the events in since < position <= to.
+
+    targets: by projection; of merged keys, where the partition's partial rows go. The log and the plan travel by
+    reference: a pickled log opens the same manifest elsewhere, definitions are their classes.
+    """
+
+    log: Log
+    plan: FoldPlan
+    partitions: tuple[PartitionId, ...]
+    since: Position
+    to: Position
+    targets: Mapping[str, Target]
+    saved: SavedFiles | None = None
+
+
+@dataclass(frozen=True)
+class FoldedPartition:
+    """One partition's results; its files are on the disk. With failures there are no files."""
+
+    record: PartitionRecord
+    deleted: Mapping[str, int]
+    failures: tuple[FoldFailure, ...] = ()
+
+
+def fold_partitions(task: FoldTask) -> tuple[FoldedPartition, ...]:
+    """Fold and write each partition of the task."""
+    return tuple(_fold_and_write(task, partition) for partition in task.partitions)
+
+
+def scan(log: Log, plan: FoldPlan, partition: PartitionId, since: Position, to: Position) -> Iterator[Batch]:
+    """The batches that the plan reads; ends with Cancelled between two of them where the run was given up."""
+    for batch in log.batches(partition, plan.columns, plan.header, since, to):
+        raise_if_cancelled()
+        yield batch
+
+
+def _fold_and_write(task: FoldTask, partition: PartitionId) -> FoldedPartition:
+    saved = None if task.saved is None else _Saved(task.saved)
+    batches = partial(scan, task.log, task.plan, partition, task.since, task.to)
+    outcome = fold_partition(task.plan, batches, saved, partition=partition)
+    if outcome.failures:
+        return FoldedPartition(_record(outcome, {}, 0.0), {}, outcome.failures)
+    begun = time.perf_counter()
+    files = {name: _written(task.targets[name], partition, part) for name, part in outcome.projections.items()}
+    deleted = {name: 0 if part.deleted is None else part.deleted.num_rows for name, part in outcome.projections.items()}
+    return FoldedPartition(_record(outcome, files, time.perf_counter() - begun), deleted)
+
+
+def _written(target: Target, partition: PartitionId, part: ProjectionOutcome) -> tuple[FileInfo, ...]:
+    info = write_rows(target, partition, part.rows, part.deleted)
+    return () if info is None else (info,)
+
+
+def _record(
+    outcome: PartitionOutcome, files: Mapping[str, tuple[FileInfo, ...]], write_seconds: float
+) -> PartitionRecord:
+    return PartitionRecord(
+        partition=outcome.partition,
+        files=files,
+        events=outcome.events,
+        batches=outcome.batches,
+        folded={name: part.folded for name, part in outcome.projections.items()},
+        rows={name: part.rows.num_rows for name, part in outcome.projections.items()},
+        seconds={"scan": outcome.scan_seconds, "fold": outcome.fold_seconds, "write": write_seconds},
+        by_twin=tuple(name for name, part in outcome.projections.items() if part.by_twin),
+        notes=outcome.notes,
+    )
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """Saved rows whose damage is told apart from all else that can be wrong with a read model."""
+
+    files: SavedFiles
+
+    def __call__(self, projection: str, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> pa.Table:
+        try:
+            return self.files(projection, hi, lo)
+        except ReadModelError as error:
+            raise SavedStatesDamaged(projection, error) from error
+
+
+def partial_target(target: Target) -> Target:
+    """Where the partial rows of merged keys wait for the merge: beside the version's files, none of them."""
+    directory = Path(target.directory) / f"partials-{target.revision}"
+    return replace(target, directory=str(directory), revision=0)

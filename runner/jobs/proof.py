@@ -1,0 +1,210 @@
+"""Independent proof: what the run wrote against the plain twin's rows, before anything is published.
+
+*Keys of the aggregate.* Whole aggregates, chosen by a seed of log and position and spread over the partitions, are
+folded again from their first event by the plain twin; the rows are read back from the files that the run wrote.
+*Merged keys.* Their rows belong to no aggregate, so the partial rows are proved: the events of the same aggregates are
+folded once by the compiled fold and once by the twin, the partial rows compared, then merged compiled and plain, and
+compared again. ``all`` folds every aggregate, and compares merged rows with the merge of all partial rows of the twin.
+
+A sample takes no further aggregates of a partition once it has 1,000 events for each one asked for, so that it stays
+short where few aggregates have most of the events; at least one is taken. The report says how many were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from runner.engine.base import raise_if_cancelled
+from runner.errors import FoldFailure, ProofError
+from runner.fold.plain import fold_plain
+from runner.fold.plain_state import merge_plain
+from runner.fold.run import fold_partition
+from runner.jobs.compare import differences, same
+from runner.jobs.merging import merged
+from runner.jobs.partition import scan
+from runner.jobs.preparing import grouped
+from runner.jobs.sampling import choose, quotas, restricted, seed_of
+from runner.positions import START
+from runner.stats import Proved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from runner.batch import Batch
+    from runner.definition import ProjectionDefinition
+    from runner.engine import Engine
+    from runner.fold.outcome import PartitionOutcome
+    from runner.fold.plan import FoldPlan
+    from runner.jobs.context import Recording
+    from runner.jobs.sampling import Sample
+    from runner.log import Log
+    from runner.positions import PartitionId, Position
+    from runner.sinks.saved import SavedFiles
+
+__all__ = ["Amount", "Proof", "proved"]
+
+Amount = int | Literal["all"]
+"""How many aggregates are proved; 0: none."""
+
+EVENTS_PER_AGGREGATE = 1_000
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was proved of one projection."""
+
+    aggregates: int = 0
+    events: int = 0
+    words: str = "not proved"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """counts: per partition, how many aggregates; None: all. saved: the rows that the run wrote."""
+
+    log: Log
+    plan: FoldPlan
+    counts: Mapping[PartitionId, int | None]
+    seed: int
+    to: Position
+    saved: SavedFiles
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One partition's comparison. plain, compiled: partial rows of merged keys."""
+
+    partition: int
+    aggregates: int
+    events: int
+    different: Mapping[str, tuple[str, ...]]
+    plain: Mapping[str, pa.Table] = field(default_factory=dict)
+    compiled: Mapping[str, pa.Table] = field(default_factory=dict)
+
+
+def proved(
+    run: Recording, engine: Engine, log: Log, plan: FoldPlan, saved: SavedFiles, to: Position, amount: Amount
+) -> Mapping[str, Proof]:
+    """Prove the rows of all projections of the plan as they stand at ``to``; nothing where ``amount`` is 0.
+
+    Raises ProofError naming projection, keys and columns.
+    """
+    if amount == 0:
+        return {d.name: Proof() for d in plan.definitions}
+    seed = seed_of(log.manifest.log_id, to)
+    counts: dict[PartitionId, int | None]
+    counts = {**quotas(log.partitions if amount == "all" else amount, log.partitions, seed)}
+    if amount == "all":
+        counts = dict.fromkeys(counts)
+    groups = grouped(sorted(counts), engine.workers)
+    tasks = [_Task(log, plan, {p: counts[p] for p in group}, seed, to, saved) for group in groups]
+    with run.stage("prove") as timing:
+        parts = sorted((part for parts in engine.run(_prove, tasks) for part in parts), key=lambda p: p.partition)
+        timing.events = sum(part.events for part in parts)
+        for definition in plan.definitions:
+            _check(definition, parts)
+            if definition.merged:
+                _check_merge(plan, definition, parts, saved if amount == "all" else None)
+    aggregates = sum(part.aggregates for part in parts)
+    proofs = {}
+    for definition in plan.definitions:
+        run.tell(Proved(definition.name, aggregates, timing.events))
+        proofs[definition.name] = Proof(
+            aggregates, timing.events, _words(definition, amount, aggregates, timing.events)
+        )
+    return proofs
+
+
+def _words(definition: ProjectionDefinition, amount: Amount, aggregates: int, events: int) -> str:
+    which = "all" if amount == "all" else "a sample of"
+    what = "partial rows and their merge" if definition.merged else "rows"
+    return f"{what} of {which} {aggregates:,} aggregates ({events:,} events) folded again in plain Python: equal"
+
+
+def _prove(task: _Task) -> tuple[_Part, ...]:
+    """Runs in a worker."""
+    return tuple(_prove_partition(task, partition, count) for partition, count in task.counts.items())
+
+
+def _prove_partition(task: _Task, partition: PartitionId, count: int | None) -> _Part:
+    raise_if_cancelled()
+    most = None if count is None else EVENTS_PER_AGGREGATE * count
+    sample = choose(task.log, partition, task.to, count=count, seed=task.seed, most_events=most)
+    if not len(sample):
+        return _Part(partition, 0, 0, {})
+    batches = partial(_restricted_scan, task, partition, None if count is None else sample)
+    different: dict[str, tuple[str, ...]] = {}
+    plain: dict[str, pa.Table] = {}
+    compiled: dict[str, pa.Table] = {}
+    again: PartitionOutcome | None = None
+    for definition in task.plan.definitions:
+        found = fold_plain(definition, batches, task.plan.names, partition=partition)
+        if isinstance(found, FoldFailure):
+            different[definition.name] = (_failed(found),)
+            continue
+        if not definition.merged:
+            written = task.saved(definition.name, sample.hi, sample.lo)
+            key = (
+                *(n for n in task.plan.names.identity if n in written.schema.names),
+                *(p.name for p in definition.key),
+            )
+        else:
+            plain[definition.name] = found.rows
+            if count is None:
+                continue  # the merged rows themselves are compared, when all partitions are through
+            again = again or fold_partition(task.plan, batches, partition=partition)
+            if definition.name not in again.projections:
+                failure = next(f for f in again.failures if f.projection == definition.name)
+                different[definition.name] = (_failed(failure),)
+                continue
+            written = compiled[definition.name] = again.projections[definition.name].rows
+            key = tuple(p.name for p in definition.key)
+        if not same(written, found.rows, key):
+            different[definition.name] = tuple(str(d) for d in differences(written, found.rows, key))
+    return _Part(partition, len(sample), sample.events, different, plain, compiled)
+
+
+def _restricted_scan(task: _Task, partition: PartitionId, sample: Sample | None) -> Iterator[Batch]:
+    for batch in scan(task.log, task.plan, partition, START, task.to):
+        part = batch if sample is None else restricted(batch, sample, task.log.types)
+        if part is not None:
+            yield part
+
+
+def _failed(failure: FoldFailure) -> str:
+    return (
+        f"the plain fold fails at position {failure.position} in {failure.handler} "
+        f"(aggregate {failure.aggregate_id!r}): {failure.reason}"
+    )
+
+
+def _check(definition: ProjectionDefinition, parts: Sequence[_Part]) -> None:
+    found = [text for part in parts for text in part.different.get(definition.name, ())]
+    if found:
+        raise _different(definition, found)
+
+
+def _check_merge(
+    plan: FoldPlan, definition: ProjectionDefinition, parts: Sequence[_Part], saved: SavedFiles | None
+) -> None:
+    name, key = definition.name, tuple(p.name for p in definition.key)
+    plain = merge_plain(definition, [part.plain[name] for part in parts if name in part.plain], plan.names.identity)
+    if saved is not None:
+        rows = saved.whole(name)
+    else:
+        rows = merged(plan, definition, [part.compiled[name] for part in parts if name in part.compiled])
+    if not same(rows, plain, key):
+        raise _different(definition, [str(d) for d in differences(rows, plain, key)])
+
+
+def _different(definition: ProjectionDefinition, found: Sequence[str]) -> ProofError:
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    return ProofError(
+        f"{definition.name}: the run's rows differ from those of the plain fold (run against plain): "
+        f"{'; '.join(found[:3])}{more}",
+        hint="nothing was published; please report it, and go on with class X(Projection, compiled=False)",
+    )

@@ -1,0 +1,321 @@
+"""Rebuild: fold from the first event into new versions of read models, prove them, switch. Steps: ``runner/steps.py``.
+
+::
+
+    1  job in the ledger, versions claimed
+    2  a partition's rows on the disk        in workers, one file a partition and projection
+    3  the partition in the ledger           from here on a resumed run does not fold it again
+    4  merged keys merged
+    5  rows proved
+    6-8  published                           ``runner/sinks/publish.py``
+
+Until 7 the live read models are as they were, whatever happens. A run that ended before is gone on with by ``resume``:
+the same projections, fingerprints, log, cut and plan, and only partitions whose files are still as they were recorded.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from runner.errors import JobError
+from runner.jobs.context import Recording, recorded
+from runner.jobs.ledger import NewJob, PartitionRecord
+from runner.jobs.merging import merge_partials
+from runner.jobs.partition import FoldTask, partial_target
+from runner.jobs.passes import Totals, run_pass, worker_seconds
+from runner.jobs.preparing import (
+    EngineWish,
+    check_nodes,
+    chosen_definitions,
+    grouped,
+    ledger_of,
+    plan_over,
+    read_models_of,
+    shape_of,
+    with_columns,
+    working_engine,
+)
+from runner.jobs.proof import Amount, proved
+from runner.jobs.reports import ProjectionReport, RebuildReport
+from runner.log import Log
+from runner.positions import START, Cut, Position
+from runner.sinks.rows import write_rows
+from runner.stats import CheckpointMoved, RowsWritten, ignore
+from runner.steps import reached
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from runner.config import Config
+    from runner.definition import ProjectionDefinition
+    from runner.engine import Engine, EngineName
+    from runner.fold.plan import FoldPlan
+    from runner.jobs.ledger import Job, Ledger
+    from runner.jobs.partition import FoldedPartition
+    from runner.jobs.proof import Proof
+    from runner.positions import SourcePosition
+    from runner.sinks.read_models import Built, Claim, ReadModels
+    from runner.sinks.shape import FileInfo
+    from runner.stats import Listener
+
+__all__ = ["rebuild"]
+
+PROVED_BY_DEFAULT = 1_000
+
+
+def rebuild(
+    config: Config,
+    names: Sequence[str] | Literal["all"] = "all",
+    *,
+    engine: Engine | EngineName | None = None,
+    workers: int = 0,
+    address: str | None = None,
+    to: int | datetime | str | tuple[str, SourcePosition] | None = None,
+    resume: bool = False,
+    prove: Amount = PROVED_BY_DEFAULT,
+    listener: Listener = ignore,
+) -> RebuildReport:
+    """Build and publish new versions of these read models in one pass over the log.
+
+    engine, workers, address: None and 0 are what runner.toml says. to: up to which place (``Log.cut_at``); None: all.
+    resume: go on with the last run of the same projections that did not finish; with nothing to go on with, begin.
+    prove: how many aggregates the plain twin folds again before the switch, "all" or 0.
+
+    Raises ConfigError, DefinitionError, CompileError, LogError and JobError before anything is done; FoldError,
+    ProofError, EngineError and ReadModelError later: what is live is untouched, what is finished stays for ``resume``.
+    """
+    definitions = chosen_definitions(config, names)
+    with ExitStack() as stack:
+        log = stack.enter_context(Log.open(config.log.path))
+        ledger = stack.enter_context(ledger_of(config))
+        former = unfinished(ledger, definitions) if resume else None
+        cut = _cut(log, to, former)
+        plan = plan_over(log, definitions)
+        job = new_job("rebuild", log, plan, cut, {"resume": resume, "prove": prove, "to": cut.asked})
+        if former is not None and (reasons := former.differs_from(job)):
+            raise JobError(
+                f"job {former.id} cannot be resumed: {'; '.join(reasons)}", hint="run it again without --resume"
+            )
+        run = stack.enter_context(recorded(ledger, job, listener, resumes=former.id if former else ""))
+        fresh = with_columns(log, plan.columns, run)
+        if fresh is not log:
+            log = stack.enter_context(fresh)
+        work = _Rebuild(run, ledger, read_models_of(config), log, plan, cut, former)
+        return work.done(stack, config, EngineWish(engine, workers, address), prove)
+
+
+def unfinished(ledger: Ledger, definitions: Sequence[ProjectionDefinition]) -> Job | None:
+    """The last rebuild of exactly these projections that left finished partitions; None where a later one succeeded."""
+    wanted = sorted(d.name for d in definitions)
+    for job in ledger.jobs(what="rebuild", limit=1000):
+        if sorted(job.projections) != wanted:
+            continue
+        if job.state == "succeeded":
+            return None
+        # One that was refused, as its version was busy, has done nothing that could be gone on with.
+        if job.partitions_done and not (job.state == "running" and job.owner.life() == "alive"):
+            return job
+    return None
+
+
+def _cut(log: Log, to: int | datetime | str | tuple[str, SourcePosition] | None, former: Job | None) -> Cut:
+    if to is not None:
+        return log.cut_at(to)
+    if former is not None and former.log_id == log.manifest.log_id and former.cut <= log.last_position:
+        # What came since is for the next update: else a resumed run could never go on beside a sync.
+        return Cut(Position(former.cut), asked=f"where job {former.id} was to end")
+    return Cut(log.last_position)
+
+
+def new_job(what: str, log: Log, plan: FoldPlan, cut: Cut, options: Mapping[str, object]) -> NewJob:
+    """The ledger's line for a fold. Rows of another shape (further sources or tenants) are another plan."""
+    shape = ",".join(plan.names.identity)
+    return NewJob(
+        what=what,
+        projections=tuple(d.name for d in plan.definitions),
+        fingerprints={d.name: d.fingerprint for d in plan.definitions},
+        log_id=log.manifest.log_id,
+        cut=cut.position,
+        plan_digest=f"{plan.digest}:{log.partitions}:{shape}",
+        options=options,
+    )
+
+
+@dataclass
+class _Rebuild:
+    """One run under way."""
+
+    run: Recording
+    ledger: Ledger
+    models: ReadModels
+    log: Log
+    plan: FoldPlan
+    cut: Cut
+    former: Job | None
+
+    def done(self, stack: ExitStack, config: Config, wish: EngineWish, prove: Amount) -> RebuildReport:
+        """The whole of it. The claims are given back when ``stack`` ends."""
+        claims = self._claim(stack)
+        reached("rebuild.1")
+        with working_engine(config, wish, self.plan.definitions, self.log.events) as (engine, why):
+            check_nodes(engine, self.log, [claim.directory for claim in claims.values()])
+            records = self._taken_over(claims)
+            resumed = (len(records), sum(record.events for record in records.values()))
+            self._fold(engine, claims, records)
+            files, rows = self._merge(claims, records)
+            reached("rebuild.4")
+            built = [claim.built(self.cut.position, files[name]) for name, claim in claims.items()]
+            saved = self.models.saved_rows(*(b.version for b in built))
+            proofs = proved(self.run, engine, self.log, self.plan, saved, self.cut.position, prove)
+            reached("rebuild.5")
+            used = (engine.name, why, engine.workers)
+        self._publish(built)
+        return self._report(claims, records, rows, proofs, used, resumed)
+
+    def _claim(self, stack: ExitStack) -> dict[str, Claim]:
+        claims: dict[str, Claim] = {}
+        for definition in self.plan.definitions:
+            shape = shape_of(self.log, self.plan, definition)
+            claim = self.models.begin_rebuild(shape, job_id=self.run.job_id, resume=self.former is not None)
+            claims[definition.name] = stack.enter_context(claim)
+            if definition.merged:
+                (claim.directory / _partials(claim)).mkdir(exist_ok=True)
+        self.ledger.claimed(self.run.job_id, {name: claim.number for name, claim in claims.items()})
+        return claims
+
+    def _taken_over(self, claims: Mapping[str, Claim]) -> dict[int, PartitionRecord]:
+        """The partitions of the run that is resumed whose files are still there as they were recorded."""
+        if self.former is None:
+            return {}
+        same_versions = all(self.former.versions.get(name) == claim.number for name, claim in claims.items())
+        kept: dict[int, PartitionRecord] = {}
+        for partition, record in self.ledger.partitions(self.run.job_id).items():
+            if same_versions and all(claims[name].has(info) for name, infos in record.files.items() for info in infos):
+                kept[partition] = record
+            else:
+                self.ledger.forget_partition(self.run.job_id, partition)
+        return kept
+
+    def _fold(self, engine: Engine, claims: Mapping[str, Claim], records: dict[int, PartitionRecord]) -> None:
+        missing = [p for p in range(self.log.partitions) if p not in records]
+        merged = frozenset(d.name for d in self.plan.definitions if d.merged)
+        targets = {
+            name: partial_target(claim.target) if name in merged else claim.target for name, claim in claims.items()
+        }
+        tasks = [
+            FoldTask(self.log, self.plan, group, START, self.cut.position, targets)
+            for group in grouped(missing, engine.workers)
+        ]
+
+        def done(part: FoldedPartition) -> None:
+            reached("rebuild.2")
+            record = with_partials(part.record, {name: _partials(claims[name]) for name in merged})
+            self.ledger.partition_done(self.run.job_id, record)
+            records[record.partition] = record
+            reached("rebuild.3")
+
+        before = sum(record.events for record in records.values())
+        with self.run.stage("fold", self.cut.position - before) as timing:
+            run_pass(self.run, engine, tasks, merged, done)
+            timing.events = sum(record.events for record in records.values()) - before
+
+    def _merge(
+        self, claims: Mapping[str, Claim], records: Mapping[int, PartitionRecord]
+    ) -> tuple[dict[str, list[FileInfo]], dict[str, int]]:
+        """The files of each version, and its rows."""
+        files: dict[str, list[FileInfo]] = {}
+        rows: dict[str, int] = {}
+        ordered = [records[p] for p in sorted(records)]
+        for definition in self.plan.definitions:
+            name, claim = definition.name, claims[definition.name]
+            written = [info for record in ordered for info in record.files.get(name, ())]
+            if definition.merged:
+                with self.run.stage("merge"):
+                    table = merge_partials(self.plan, definition, claim.directory, written)
+                    info = write_rows(claim.target, 0, table)
+                written = [] if info is None else [info]
+                self.run.tell(RowsWritten(name, table.num_rows, 0))
+            files[name] = written
+            rows[name] = sum(info.rows for info in written)
+        return files, rows
+
+    def _publish(self, built: Sequence[Built]) -> None:
+        with self.run.stage("publish"):
+            self.models.publish_rebuild(built)
+        for one in built:
+            self.run.tell(CheckpointMoved(one.version.name, self.cut.position, self.log.last_position))
+
+    def _report(
+        self,
+        claims: Mapping[str, Claim],
+        records: Mapping[int, PartitionRecord],
+        rows: Mapping[str, int],
+        proofs: Mapping[str, Proof],
+        used: tuple[str, str, int],
+        resumed: tuple[int, int],
+    ) -> RebuildReport:
+        done = list(records.values())
+        events = sum(record.events for record in done)
+        self.run.counts.update({"events": events, "rows": dict(rows), "engine": used[0], "workers": used[2]})
+        return RebuildReport(
+            job_id=self.run.job_id,
+            engine=used[0],
+            why=used[1],
+            workers=used[2],
+            cut=self.cut,
+            events=events,
+            batches=sum(record.batches for record in done),
+            partitions=self.log.partitions,
+            projections=tuple(
+                self._projection(d, claims[d.name].number, rows[d.name], proofs[d.name], done, events)
+                for d in self.plan.definitions
+            ),
+            seconds=dict(self.run.seconds),
+            worker_seconds=worker_seconds(done),
+            resumed_job=self.former.id if self.former is not None else "",
+            resumed_partitions=resumed[0],
+            resumed_events=resumed[1],
+            notes=tuple(note for record in done for note in record.notes),
+        )
+
+    def _projection(
+        self,
+        definition: ProjectionDefinition,
+        version: int,
+        rows: int,
+        proof: Proof,
+        records: Sequence[PartitionRecord],
+        events: int,
+    ) -> ProjectionReport:
+        totals = Totals.of(definition.name, records)
+        return ProjectionReport(
+            name=definition.name,
+            version=version,
+            fingerprint=definition.fingerprint,
+            compiled=definition.compiled,
+            checkpoint=self.cut.position,
+            rows=rows,
+            folded=totals.folded,
+            passed_over=events - totals.folded,
+            by_twin=totals.by_twin,
+            proved_aggregates=proof.aggregates,
+            proved_events=proof.events,
+            proof=proof.words,
+        )
+
+
+def with_partials(record: PartitionRecord, directories: Mapping[str, str]) -> PartitionRecord:
+    """The record with the files of merged keys named as they lie in the version's directory."""
+    files = {
+        name: tuple(replace(i, name=f"{directories[name]}/{i.name}") for i in infos) if name in directories else infos
+        for name, infos in record.files.items()
+    }
+    return replace(record, files=files)
+
+
+def _partials(claim: Claim) -> str:
+    """The directory, inside the version's, of partial rows; goes with the version."""
+    return f"partials-{claim.revision}"

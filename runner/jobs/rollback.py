@@ -1,0 +1,43 @@
+"""Rollback: a former version of a read model is live again: rows, checkpoint, fingerprint. Steps: rollback.1 and 2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner.jobs.context import recorded
+from runner.jobs.ledger import NewJob
+from runner.jobs.preparing import ledger_of, read_models_of
+from runner.jobs.reports import RollbackReport
+from runner.stats import CheckpointMoved, ignore
+
+if TYPE_CHECKING:
+    from runner.config import Config
+    from runner.stats import Listener
+
+__all__ = ["rollback"]
+
+
+def rollback(config: Config, name: str, *, to: int | None = None, listener: Listener = ignore) -> RollbackReport:
+    """Switch back to the version before the live one, or to version ``to`` of those kept.
+
+    The saved states are the version's own rows, so the next update goes on from its checkpoint; where the projection
+    has changed since, that update is refused. Raises ReadModelError where there is nothing to roll back to.
+    """
+    models = read_models_of(config)
+    live = models.live(name)
+    with (
+        ledger_of(config) as ledger,
+        recorded(ledger, NewJob("rollback", (name,), options={"to": to}), listener) as run,
+    ):
+        with run.stage("publish"):
+            version = models.rollback(name, to)
+        run.counts.update({"version": version.number, "former": 0 if live is None else live.number})
+        run.tell(CheckpointMoved(name, version.position, version.position))
+        return RollbackReport(
+            job_id=run.job_id,
+            projection=name,
+            version=version.number,
+            former_version=0 if live is None else live.number,
+            checkpoint=version.position,
+            fingerprint=version.fingerprint,
+        )

@@ -1,0 +1,344 @@
+"""Update (catch-up): fold what is new from the saved rows, write changed and deleted rows, move the checkpoint.
+
+Steps (``runner/steps.py``): 1 the versions claimed, 2 a partition's delta on the disk, 3-5 published. A crash before 4
+leaves the live version as it was; the same command again begins anew.
+
+Read models of one run may stand at different checkpoints: those at the same one are folded in one pass. A projection
+whose fingerprint changed is refused. Where the saved rows cannot be used (a file is gone or damaged), the projection is
+folded again from the first event into a new version, and the report says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from runner.errors import JobError, ReadModelError
+from runner.jobs.context import Recording, recorded
+from runner.jobs.merging import merge_partials, merge_with_saved
+from runner.jobs.partition import FoldTask, SavedStatesDamaged, partial_target
+from runner.jobs.passes import Totals, run_pass, worker_seconds
+from runner.jobs.preparing import (
+    EngineWish,
+    check_nodes,
+    chosen_definitions,
+    grouped,
+    ledger_of,
+    plan_over,
+    read_models_of,
+    shape_of,
+    with_columns,
+    working_engine,
+)
+from runner.jobs.rebuild import new_job, rebuild
+from runner.jobs.reports import ProjectionReport, UpdateReport
+from runner.log import Log
+from runner.positions import Cut, Position
+from runner.sinks.rows import write_rows
+from runner.stats import CheckpointMoved, RowsWritten, ignore
+from runner.steps import reached
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from runner.config import Config
+    from runner.definition import ProjectionDefinition
+    from runner.engine import Engine, EngineName
+    from runner.fold.plan import FoldPlan
+    from runner.jobs.ledger import Ledger, PartitionRecord
+    from runner.jobs.partition import FoldedPartition
+    from runner.jobs.proof import Amount
+    from runner.positions import SourcePosition
+    from runner.sinks.read_models import Claim, ReadModels
+    from runner.sinks.shape import FileInfo, Version
+    from runner.stats import Listener
+
+__all__ = ["update"]
+
+
+def update(
+    config: Config,
+    names: Sequence[str] | Literal["all"] = "all",
+    *,
+    engine: Engine | EngineName | None = None,
+    workers: int = 0,
+    address: str | None = None,
+    to: int | datetime | str | tuple[str, SourcePosition] | None = None,
+    prove: Amount = 1_000,
+    listener: Listener = ignore,
+) -> UpdateReport:
+    """Bring these read models from their checkpoints to the log's end, or to ``to``.
+
+    prove: for projections that have to be folded again from the first event. Other arguments as for ``rebuild``.
+
+    Raises FingerprintChanged, ReadModelError (made of another log, or before it had several sources), JobError (none is
+    live; ``to`` lies behind a checkpoint) and what ``rebuild`` raises; the live read models are untouched then.
+    """
+    definitions = chosen_definitions(config, names)
+    wish = EngineWish(engine, workers, address)
+    with ExitStack() as stack:
+        log = stack.enter_context(Log.open(config.log.path))
+        models = read_models_of(config)
+        live, damaged = _live(models, definitions)
+        cut = Cut(log.last_position) if to is None else log.cut_at(to)
+        _check_places(live, cut, log)
+        ledger = stack.enter_context(ledger_of(config))
+        plan = plan_over(log, definitions)
+        job = new_job("update", log, plan, cut, {"to": cut.asked})
+        run = stack.enter_context(recorded(ledger, job, listener))
+        behind = [d for d in definitions if d.name in live and live[d.name].position < cut.position]
+        work = _Update(run, ledger, models, log, cut, live)
+        work.check_unchanged(plan, [d for d in definitions if d.name in live and d not in behind])
+        if behind:
+            _fold_new(stack, config, wish, work, behind, damaged)
+        again = tuple(d.name for d in definitions if d.name in damaged)
+        if again:
+            # The claims on the damaged versions are not in the way: a rebuild writes the next one.
+            report = rebuild(
+                config,
+                again,
+                engine=engine,
+                workers=workers,
+                address=address,
+                to=cut.position,
+                prove=prove,
+                listener=listener,
+            )
+            work.reports |= {p.name: p for p in report.projections}
+        return work.report(definitions, nothing_new=not behind and not again, folded_again=damaged)
+
+
+def _live(models: ReadModels, definitions: Sequence[ProjectionDefinition]) -> tuple[dict[str, Version], dict[str, str]]:
+    """(the live versions, why others cannot be read). Raises ReadModelError where there is none."""
+    live: dict[str, Version] = {}
+    damaged: dict[str, str] = {}
+    for definition in definitions:
+        name = definition.name
+        try:
+            version = models.live(name)
+            if version is None:
+                raise JobError(f"there is no read model {name!r} to bring up to date", hint=f"`runner rebuild {name}`")
+            _check_files(version)
+            live[name] = version
+        except ReadModelError as error:
+            damaged[name] = error.message
+    return live, damaged
+
+
+def _check_files(version: Version) -> None:
+    """Every file is there in its size; its bytes are compared when they are read."""
+    for info in version.files:
+        path = version.directory / info.name
+        if not path.exists() or path.stat().st_size != info.bytes:
+            raise ReadModelError(f"{path} is gone or has another size than was written")
+
+
+def _check_places(live: Mapping[str, Version], cut: Cut, log: Log) -> None:
+    for name, version in live.items():
+        if version.shape.log_id != log.manifest.log_id:
+            continue  # refused when the version is claimed, in better words
+        if version.position > log.last_position:
+            raise JobError(
+                f"read model {name!r} reflects position {version.position}, the log ends at {log.last_position}",
+                hint=f"the log was set back: restore it, or `runner rebuild {name}`",
+            )
+        if cut.position < version.position:
+            raise JobError(
+                f"read model {name!r} reflects position {version.position} already, "
+                f"which is behind {cut.asked or 'the end'} (position {cut.position})",
+                hint=f"an update only goes forward: `runner rebuild {name} --to {cut.asked or cut.position}`",
+            )
+
+
+def _fold_new(
+    stack: ExitStack,
+    config: Config,
+    wish: EngineWish,
+    work: _Update,
+    behind: Sequence[ProjectionDefinition],
+    damaged: dict[str, str],
+) -> None:
+    """Fold and publish; projections whose saved rows turn out to be damaged are entered into ``damaged``."""
+    plan = plan_over(work.log, behind)
+    log = with_columns(work.log, plan.columns, work.run)
+    if log is not work.log:
+        work.log = stack.enter_context(log)
+    claims = work.claim(stack, plan)
+    reached("update.1")
+    new = work.cut.position - min(claim.base.position for claim in claims.values() if claim.base is not None)
+    with working_engine(config, wish, behind, new) as (engine, why):
+        work.used = (engine.name, why, engine.workers)
+        check_nodes(engine, work.log, [claim.directory for claim in claims.values()])
+        with work.run.stage("fold", new) as timing:
+            for since in sorted({_base(claim).position for claim in claims.values()}):
+                group = tuple(d for d in behind if _base(claims[d.name]).position == since)
+                work.fold_group(engine, group, claims, since, damaged)
+            timing.events = sum(record.events for record in work.records.values())
+    built = [claim.built(work.cut.position, work.files[name]) for name, claim in claims.items() if name not in damaged]
+    if built:
+        with work.run.stage("publish"):
+            versions = work.models.publish_update(built)
+        for version in versions:
+            work.run.tell(CheckpointMoved(version.name, version.position, work.log.last_position))
+    for claim in claims.values():
+        claim.release()
+
+
+def _base(claim: Claim) -> Version:
+    assert claim.base is not None, "a claim of an update has the version that it goes on from"
+    return claim.base
+
+
+@dataclass
+class _Update:
+    """One run under way."""
+
+    run: Recording
+    ledger: Ledger
+    models: ReadModels
+    log: Log
+    cut: Cut
+    live: Mapping[str, Version]
+    used: tuple[str, str, int] = ("", "nothing to fold", 0)
+    records: dict[tuple[Position, int], PartitionRecord] = field(default_factory=dict)
+    """By where the pass began, and partition."""
+    files: dict[str, list[FileInfo]] = field(default_factory=dict)
+    reports: dict[str, ProjectionReport] = field(default_factory=dict)
+
+    def check_unchanged(self, plan: FoldPlan, definitions: Sequence[ProjectionDefinition]) -> None:
+        """Raise as an update would, where one has nothing to do: a changed projection is told at once."""
+        for definition in definitions:
+            with self.models.begin_update(shape_of(self.log, plan, definition), job_id=self.run.job_id):
+                version = self.live[definition.name]
+            self.reports[definition.name] = ProjectionReport(
+                definition.name,
+                version.number,
+                definition.fingerprint,
+                definition.compiled,
+                version.position,
+                previous_checkpoint=version.position,
+            )
+
+    def claim(self, stack: ExitStack, plan: FoldPlan) -> dict[str, Claim]:
+        """The live versions, held for this run."""
+        claims: dict[str, Claim] = {}
+        for definition in plan.definitions:
+            claim = self.models.begin_update(shape_of(self.log, plan, definition), job_id=self.run.job_id)
+            claims[definition.name] = stack.enter_context(claim)
+        self.ledger.claimed(self.run.job_id, {name: claim.number for name, claim in claims.items()})
+        return claims
+
+    def fold_group(
+        self,
+        engine: Engine,
+        definitions: tuple[ProjectionDefinition, ...],
+        claims: Mapping[str, Claim],
+        since: Position,
+        damaged: dict[str, str],
+    ) -> None:
+        """One pass for the projections at one checkpoint; again without those whose saved rows are damaged."""
+        group = definitions
+        while group:
+            try:
+                return self._fold(engine, plan_over(self.log, group), claims, since)
+            except SavedStatesDamaged as error:
+                if error.projection not in {d.name for d in group}:
+                    raise
+                damaged[error.projection] = error.message
+                group = tuple(d for d in group if d.name != error.projection)
+        return None
+
+    def _fold(self, engine: Engine, plan: FoldPlan, claims: Mapping[str, Claim], since: Position) -> None:
+        merged = {d.name: partial_target(claims[d.name].target) for d in plan.definitions if d.merged}
+        saved = self.models.saved_rows(*(_base(claims[d.name]) for d in plan.definitions))
+        targets = {d.name: merged.get(d.name, claims[d.name].target) for d in plan.definitions}
+        partials = {name: claims[name].directory / f"partials-{claims[name].revision}" for name in merged}
+        records: dict[int, PartitionRecord] = {}
+
+        def done(part: FoldedPartition) -> None:
+            reached("update.2")
+            records[part.record.partition] = part.record
+            for name, count in part.deleted.items():
+                deleted[name] += count
+
+        deleted = dict.fromkeys((d.name for d in plan.definitions), 0)
+        try:
+            for directory in partials.values():
+                shutil.rmtree(directory, ignore_errors=True)
+                directory.mkdir()
+            tasks = [
+                FoldTask(self.log, plan, group, since, self.cut.position, targets, saved)
+                for group in grouped(range(self.log.partitions), engine.workers)
+            ]
+            run_pass(self.run, engine, tasks, frozenset(merged), done)
+            ordered = [records[p] for p in sorted(records)]
+            rows = {}
+            for definition in plan.definitions:
+                name = definition.name
+                written = [info for record in ordered for info in record.files.get(name, ())]
+                if definition.merged:
+                    table = merge_partials(plan, definition, partials[name], written)
+                    info = write_rows(claims[name].target, 0, merge_with_saved(plan, definition, table, saved))
+                    written = [] if info is None else [info]
+                    self.run.tell(RowsWritten(name, sum(i.rows for i in written), 0))
+                self.files[name] = written
+                rows[name] = sum(info.rows - info.deleted for info in written)
+        finally:
+            for directory in partials.values():
+                shutil.rmtree(directory, ignore_errors=True)
+        self.records |= {(since, p): record for p, record in records.items()}
+        events = sum(record.events for record in records.values())
+        for definition in plan.definitions:
+            self._note(definition, claims[definition.name], ordered, rows, deleted, events)
+
+    def _note(
+        self,
+        definition: ProjectionDefinition,
+        claim: Claim,
+        records: Sequence[PartitionRecord],
+        rows: Mapping[str, int],
+        deleted: Mapping[str, int],
+        events: int,
+    ) -> None:
+        name = definition.name
+        totals = Totals.of(name, records)
+        self.reports[name] = ProjectionReport(
+            name=name,
+            version=claim.number,
+            fingerprint=definition.fingerprint,
+            compiled=definition.compiled,
+            checkpoint=self.cut.position,
+            previous_checkpoint=_base(claim).position,
+            rows=rows[name],
+            deleted=deleted[name],
+            folded=totals.folded,
+            passed_over=events - totals.folded,
+            by_twin=totals.by_twin,
+        )
+
+    def report(
+        self, definitions: Sequence[ProjectionDefinition], *, nothing_new: bool, folded_again: Mapping[str, str]
+    ) -> UpdateReport:
+        """What the run did, also into the ledger's last line."""
+        records = list(self.records.values())
+        events = sum(record.events for record in records)
+        self.run.counts.update({"events": events, "nothing_new": nothing_new, "folded_again": dict(folded_again)})
+        engine, why, workers = self.used
+        return UpdateReport(
+            job_id=self.run.job_id,
+            engine=engine,
+            why=why,
+            workers=workers,
+            cut=self.cut,
+            nothing_new=nothing_new,
+            events=events,
+            batches=sum(record.batches for record in records),
+            projections=tuple(self.reports[d.name] for d in definitions),
+            seconds=dict(self.run.seconds),
+            worker_seconds=worker_seconds(records),
+            folded_again=dict(folded_again),
+            notes=tuple(note for record in records for note in record.notes),
+        )
