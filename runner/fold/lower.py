@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import CompileError
-from runner.fold.types import StaticType, Value, describe
+from runner.fold.types import StateType, StaticType, Value, describe
 from runner.kernels import status
 from runner.source_code import local_names
 from runner.values import Kind
@@ -180,10 +180,17 @@ class Scope:
 
 
 def _passes_on(node: ast.FunctionDef, parameters: dict[str, Value]) -> bool:
-    states = {n for n, v in parameters.items() if type(v.type).__name__ == "StateType"}
-    calls = (n for n in ast.walk(node) if isinstance(n, ast.Call))
+    """Whether a state is an argument, or has a method called that may change it."""
+    states = {n for n, v in parameters.items() if isinstance(v.type, StateType)}
+
+    def is_state(part: ast.expr) -> bool:
+        return isinstance(part, ast.Name) and part.id in states
+
     return any(
-        isinstance(a, ast.Name) and a.id in states for c in calls for a in (*c.args, *(k.value for k in c.keywords))
+        (isinstance(n.func, ast.Attribute) and n.func.attr != "delete" and is_state(n.func.value))
+        or any(is_state(a) for a in (*n.args, *(k.value for k in n.keywords)))
+        for n in ast.walk(node)
+        if isinstance(n, ast.Call)
     )
 
 

@@ -32,7 +32,7 @@ from runner.fold.types import (
     describe,
     zero,
 )
-from runner.source_code import FunctionSource, function_source, is_authored
+from runner.source_code import MISSING, FunctionSource, class_function, function_source, is_authored
 from runner.values import ValueType
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _call(c: Lowering, node: ast.Call) -> Value:
         lower = None
     if lower is not None:
         return lower(c, node, [c.expr(a) for a in node.args])
-    if is_authored(target):
+    if is_authored(target, c.scope.source.function):
         return _helper(c, node, target)
     if isinstance(target, type) and issubclass(target, enum.Enum):
         return _enum_call(c, node, target)
@@ -87,8 +87,7 @@ _HINTS = {
 
 def _method(c: Lowering, node: ast.Call, func: ast.Attribute, owner: Value) -> Value:
     if isinstance(owner.type, StateType):
-        hint = "make it a function of the module and call helper(self, ...)"
-        raise c.error(node, f"self.{func.attr}() is not supported inside an expression or helper", hint)
+        return _own_method(c, node, func.attr, owner)
     if owner.kind is None:
         raise c.error(node, f"{describe(owner.type)} has no method {func.attr} here")
     lower = METHODS.get((owner.kind, func.attr))
@@ -101,6 +100,19 @@ def _method(c: Lowering, node: ast.Call, func: ast.Attribute, owner: Value) -> V
         hint = f"there is {', '.join(known)}" if known else ""
         raise c.error(node, f"{describe(owner.type)}.{func.attr}() is not supported", hint)
     return lower(c, node, c.required(node, owner), [c.expr(a) for a in node.args])
+
+
+def _own_method(c: Lowering, node: ast.Call, name: str, owner: Value) -> Value:
+    """self.name(...): a method that the author wrote in the projection's class."""
+    cls = c.program.definition.cls
+    function = class_function(cls, name)
+    if function is MISSING:
+        hint = "call it on a line of its own, in the handler" if name == "delete" else "write a function of the module"
+        raise c.error(node, f"self.{name}() is not supported here", hint)
+    if any(h.name == name for h in c.program.definition.handlers):
+        raise c.error(node, f"{name} is a handler and cannot be called", "share a function of the module")
+    static = isinstance(inspect.getattr_static(cls, name), staticmethod)
+    return _helper(c, node, function, () if static else (owner,))
 
 
 def _enum_call(c: Lowering, node: ast.Call, cls: type[enum.Enum]) -> Value:
@@ -128,10 +140,10 @@ class _Compiled:
     arrays: tuple[ArrayRef, ...]
 
 
-def _helper(c: Lowering, node: ast.Call, function: Callable[..., Any]) -> Value:
+def _helper(c: Lowering, node: ast.Call, function: Callable[..., Any], first: tuple[Value, ...] = ()) -> Value:
     name = ast.unparse(node.func)
     source = _source(c, node, name, function)
-    return call_function(c, node, source, _bound(c, node, name, source))
+    return call_function(c, node, source, _bound(c, node, name, source, first))
 
 
 def _source(c: Lowering, node: ast.AST, name: str, function: Callable[..., Any]) -> FunctionSource:
@@ -156,21 +168,24 @@ def call_function(c: Lowering, node: ast.AST, source: FunctionSource, arguments:
         c.program.calling.pop()
 
 
-def _bound(c: Lowering, node: ast.Call, name: str, source: FunctionSource) -> dict[str, Value]:
-    """Arguments by parameter, in the order in which Python evaluates them, then the defaults."""
+def _bound(
+    c: Lowering, node: ast.Call, name: str, source: FunctionSource, first: tuple[Value, ...]
+) -> dict[str, Value]:
+    """Arguments by parameter: ``first``, then the written ones, then the defaults."""
     if source.node.args.vararg or source.node.args.kwarg:
         raise c.error(node, f"{name} takes * or **, which is not supported", "name its parameters")
-    if source.node.decorator_list:
+    if any(not (isinstance(d, ast.Name) and d.id == "staticmethod") for d in source.node.decorator_list):
         raise c.error(node, f"{name} has a decorator, which is not supported", "call a plain function")
     signature = inspect.signature(source.function)
+    # Python evaluates them as they are written, not in the order of the parameters.
+    written = [c.expr(n) for n in node.args]
+    named = {k.arg: c.expr(k.value) for k in node.keywords if k.arg is not None}
     try:
-        found = signature.bind(*node.args, **{k.arg: k.value for k in node.keywords if k.arg is not None})
+        found = signature.bind(*first, *written, **named)
     except TypeError as error:
         raise c.error(node, f"{name}: {error}") from None
-    # Python evaluates them as they are written, not in the order of the parameters.
-    written = {id(n): c.expr(n) for n in (*node.args, *(k.value for k in node.keywords))}
     values = {
-        p.name: written[id(found.arguments[p.name])] if p.name in found.arguments else constant(c, node, p.default)
+        p.name: found.arguments[p.name] if p.name in found.arguments else constant(c, node, p.default)
         for p in signature.parameters.values()
     }
     return {p: _kept(c, v) for p, v in values.items()}
