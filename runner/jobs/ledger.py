@@ -38,7 +38,8 @@ SQL = statements("runner.jobs", "ledger.sql")
 MIGRATIONS = statements("runner.jobs", "ledger_schema.sql")
 SCHEMA = len(MIGRATIONS)
 _IN_URL = re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+(?=@)")
-_NAMED = re.compile(r"""((?:password|passwd|pwd|token|secret)["']?\s*[=:]\s*["']?)[^\s,;&'"]+""", re.IGNORECASE)
+_SECRET = re.compile(r"password|passwd|pwd|token|secret|api_?key", re.IGNORECASE)
+_NAMED = re.compile(rf"""((?:{_SECRET.pattern})["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;&]+)""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class PartitionRecord:
 
 @dataclass(frozen=True)
 class Job(NewJob):
-    """A run as the ledger knows it."""
+    """A run as the ledger knows it. ``projections`` are sorted."""
 
     id: str = ""
     state: State = "running"
@@ -157,7 +158,7 @@ class Ledger:
             "plan_digest": job.plan_digest,
             "fingerprints": json.dumps(dict(job.fingerprints)),
             "versions": json.dumps(dict(job.versions)),
-            "options": _masked(json.dumps(dict(job.options), default=str)),
+            "options": json.dumps(_without_secrets(dict(job.options)), default=str),
             "resumes": resumes,
         }
         with self._transaction() as connection:
@@ -381,3 +382,11 @@ def _names(projections: tuple[str, ...]) -> str:
 
 def _masked(text: str) -> str:
     return _NAMED.sub(r"\1***", _IN_URL.sub(r"\1***", text))
+
+
+def _without_secrets(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: "***" if _SECRET.search(str(k)) else _without_secrets(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(v) for v in value]
+    return _masked(value) if isinstance(value, str) else value
