@@ -35,6 +35,7 @@ COMMANDS = {
     "sync": Entry("runner.cli.sync", "Copy new events from the sources into the log."),
     "rebuild": Entry("runner.cli.rebuild", "Fold from the first event into a new version, prove it, switch."),
     "update": Entry("runner.cli.update", "Fold only what is new into the live read models."),
+    "prove": Entry("runner.cli.prove", "Fold live rows again in plain Python and compare."),
     "status": Entry("runner.cli.status", "Sources, log, read models: marks, checkpoints, lag, fingerprints."),
     "jobs": Entry("runner.cli.jobs", "The ledger of runs: list them, show one."),
     "rollback": Entry("runner.cli.rollback", "Make the previous version of a read model live again."),

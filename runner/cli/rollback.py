@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.option("--to", "version", type=int, default=None, metavar="VERSION", help="This version of those kept.")
 def command(session: Session, name: str, version: int | None) -> None:
     """Make the previous version of the read model NAME live again: rows, checkpoint, fingerprint and saved states."""
-    from runner.jobs import rollback
+    from runner.jobs.rollback import rollback
 
     report = rollback(session.config, name, to=version)
     if session.as_json:

@@ -1,0 +1,90 @@
+"""``runner rebuild``: from the first event into a new version, proven, switched."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from runner.cli.options import session_command
+from runner.cli.output import count, emit_json, print_table, print_text, rate
+from runner.cli.running import chosen_names, engine_options, metrics_options, projections_as_rows, running, stage_rows
+
+if TYPE_CHECKING:
+    from runner.cli.options import Session
+    from runner.cli.running import EngineOptions, MetricsOptions
+    from runner.jobs.reports import RebuildReport
+
+__all__ = ["PROJECTION_COLUMNS", "command", "show_rebuild"]
+
+PROJECTION_COLUMNS = ("read model", "version", "checkpoint", "rows", "deleted", "events folded", "by", "proof")
+NUMERIC = frozenset({"checkpoint", "rows", "deleted", "events folded", "events", "time", "rate"})
+
+
+class Amount(click.ParamType[object]):
+    """A number of aggregates, or "all"."""
+
+    name = "amount"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        if value == "all" or isinstance(value, int):
+            return value
+        if str(value).isdigit():
+            return int(str(value))
+        return self.fail(f"{value!r} is neither a number nor all", param, ctx)
+
+
+@session_command("rebuild", exits=(3, 4, 6, 7, 8, 9))
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All projections that runner.toml names.")
+@click.option("--resume", is_flag=True, help="Go on with the last run of these that did not finish.")
+@click.option("--to", default=None, metavar="PLACE", help="Up to a position, a time with its zone, or SOURCE:POSITION.")
+@click.option("--prove", type=Amount(), default=1_000, show_default=True, metavar="N|all", help="Aggregates to prove.")
+@engine_options
+@metrics_options
+def command(
+    session: Session,
+    names: tuple[str, ...],
+    everything: bool,
+    resume: bool,
+    to: str | None,
+    prove: int,
+    engine: EngineOptions,
+    metrics: MetricsOptions,
+) -> None:
+    """Fold the log from its first event into new versions of read models, prove them, and switch.
+
+    All projections of a run are folded in one pass. The live versions are read until the switch, and stay untouched if
+    anything fails. Of each read model a sample of aggregates is folded again in plain Python and compared first.
+
+    --to TIME leaves out the first event (by position) recorded after that time and everything behind it.
+    """
+    from runner.jobs.rebuild import rebuild
+
+    chosen = chosen_names(names, everything)
+    with running(session, metrics, "rebuild") as (_, listener):
+        report = rebuild(
+            session.config, chosen, to=to, resume=resume, prove=prove, listener=listener, **engine.arguments
+        )
+    if session.as_json:
+        emit_json({**asdict(report), "events_per_second": report.events_per_second})
+    else:
+        show_rebuild(report)
+
+
+def show_rebuild(report: RebuildReport) -> None:
+    """The closing lines and tables."""
+    print_text(f"engine: {report.engine}, {report.workers} workers ({report.why})")
+    if report.resumed_job:
+        print_text(f"resumed {report.resumed_job}: {report.resumed_partitions} of {report.partitions} partitions kept")
+    for note in report.notes:
+        print_text(f"note: {note}")
+    rows = stage_rows(report.seconds, report.events - report.resumed_events, report.worker_seconds)
+    print_table("", ("stage", "events", "time", "rate"), rows, numeric=NUMERIC)
+    print_table("", PROJECTION_COLUMNS, projections_as_rows(report.projections), numeric=NUMERIC)
+    fold = report.seconds.get("fold", 0.0)
+    speed = rate(report.events - report.resumed_events, fold)
+    print_text(
+        f"{count(report.events)} events up to position {count(report.cut.position)}, folded at {speed}; live now"
+    )

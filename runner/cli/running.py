@@ -1,0 +1,168 @@
+"""What commands that do long work share: engine and metrics options, and the listeners of a run."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from runner.cli.progress import watching
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from runner.cli.options import Session
+    from runner.cli.progress import Watch
+    from runner.jobs.reports import ProjectionReport
+    from runner.stats import Fact, Listener
+
+__all__ = [
+    "EngineOptions",
+    "MetricsOptions",
+    "chosen_names",
+    "engine_options",
+    "metrics_options",
+    "projections_as_rows",
+    "running",
+    "stage_rows",
+]
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where to work: None and 0 mean what runner.toml says."""
+
+    engine: Any
+    workers: int
+    address: str | None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"engine": self.engine, "workers": self.workers, "address": self.address}
+
+
+@dataclass(frozen=True)
+class MetricsOptions:
+    """Where metrics go: None and "" mean what runner.toml says."""
+
+    port: int | None
+    file: Path | None
+    pushgateway: str
+
+
+def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --engine, --workers and --address as one ``engine`` argument."""
+    import functools
+
+    @click.option(
+        "--engine", type=click.Choice(["auto", "threads", "ray"]), default=None, help="Else as runner.toml says."
+    )
+    @click.option("--workers", type=click.IntRange(min=0), default=0, help="0: as runner.toml says, else one a core.")
+    @click.option("--address", default=None, metavar="HOST:PORT", help="Of a running Ray cluster.")
+    @functools.wraps(function)
+    def wrapped(*positional: Any, engine: str | None, workers: int, address: str | None, **rest: Any) -> Any:
+        chosen = "ray" if address and engine is None else engine
+        return function(*positional, engine=EngineOptions(chosen, workers, address), **rest)
+
+    return wrapped
+
+
+def metrics_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --metrics-port, --metrics-file and --pushgateway as one ``metrics`` argument."""
+    import functools
+
+    @click.option("--metrics-port", type=click.IntRange(0, 65_535), default=None, help="Serve /metrics during the run.")
+    @click.option("--metrics-file", type=click.Path(path_type=Path), default=None, help="Write a textfile at the end.")
+    @click.option("--pushgateway", default="", metavar="URL", help="Push at the end.")
+    @functools.wraps(function)
+    def wrapped(
+        *positional: Any, metrics_port: int | None, metrics_file: Path | None, pushgateway: str, **rest: Any
+    ) -> Any:
+        return function(*positional, metrics=MetricsOptions(metrics_port, metrics_file, pushgateway), **rest)
+
+    return wrapped
+
+
+@contextmanager
+def running(session: Session, metrics: MetricsOptions, what: str) -> Iterator[tuple[Watch, Listener]]:
+    """A run's surroundings: progress on stderr; metrics served meanwhile, and written or pushed whatever its end."""
+    configured = session.config.metrics
+    port = metrics.port if metrics.port is not None else (configured.port or None)
+    file = metrics.file or configured.file
+    gateway = metrics.pushgateway or configured.pushgateway
+    with watching() as watch:
+        if port is None and file is None and not gateway:
+            yield watch, watch
+            return
+        from runner.metrics.prometheus import Metrics
+
+        counted = Metrics()
+
+        def both(fact: Fact) -> None:
+            counted(fact)
+            watch(fact)
+
+        server = counted.serve(port) if port is not None else None
+        try:
+            yield watch, both
+        finally:
+            if server is not None:
+                server.close()
+            if file is not None:
+                counted.write_textfile(file)
+            if gateway:
+                counted.push(gateway, f"runner_{what}")
+
+
+def chosen_names(names: Sequence[str], everything: bool) -> Any:
+    """``"all"`` or the names; a usage error where neither or both were given."""
+    if everything and names:
+        raise click.UsageError("give names or --all, not both", click.get_current_context())
+    if not everything and not names:
+        raise click.UsageError("give the names of projections, or --all", click.get_current_context())
+    return "all" if everything else tuple(names)
+
+
+def projections_as_rows(projections: Sequence[ProjectionReport]) -> list[tuple[object, ...]]:
+    """One line a projection for the closing table."""
+    from runner.cli.output import count
+
+    return [
+        (
+            p.name,
+            f"v{p.version}",
+            count(p.checkpoint),
+            count(p.rows),
+            count(p.deleted),
+            count(p.folded),
+            "compiled"
+            if p.compiled and not p.by_twin
+            else f"plain in {p.by_twin} partitions"
+            if p.compiled
+            else "plain",
+            p.proof or "-",
+        )
+        for p in projections
+    ]
+
+
+def stage_rows(seconds: Mapping[str, float], events: int, workers: Mapping[str, float]) -> list[tuple[object, ...]]:
+    """One line a stage; scan, fold and write of the workers stand under the fold stage that they happen in."""
+    from runner.cli.output import count, rate
+    from runner.cli.output import seconds as shown
+
+    rows: list[tuple[object, ...]] = []
+    for stage, spent in seconds.items():
+        through = events if stage in ("columns", "fold") else 0
+        rows.append((stage, count(through) if through else "", shown(spent), rate(through, spent) if through else ""))
+        if stage == "fold":
+            rows += [
+                (f"  {name} (workers)", count(events), shown(part), rate(events, part))
+                for name, part in workers.items()
+            ]
+    return rows
