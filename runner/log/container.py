@@ -48,9 +48,10 @@ class ContainerWriter:
         self._at = 0
         self.file: SegmentFile | None = None
         try:
-            self._out: IO[bytes] = self.path.open("xb", buffering=0)
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as e:
             raise disk_error(self.path, e) from e
+        self._out: IO[bytes] = os.fdopen(handle, "wb", buffering=0)
         self._write(MAGIC + FORMAT.to_bytes(4, "little") + bytes(ALIGNMENT - len(MAGIC) - 4))
 
     def add(self, partition: int, rows: int, stream: pa.Buffer) -> None:

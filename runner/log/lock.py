@@ -99,7 +99,9 @@ def hold_manifest(log: Path, number: int | None) -> tuple[Manifest, int]:
         try:
             handle = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
-            raise no_log(path) from None
+            if number is None:
+                raise no_log(path) from None
+            raise LogError(f"{log}: manifest {number} is not kept any more", hint="open the log anew") from None
         except OSError as e:
             raise LogError(f"{path}: cannot be read: {e.strerror}") from None
         try:

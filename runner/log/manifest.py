@@ -150,6 +150,9 @@ class Manifest:
     def to_bytes(self) -> bytes:
         body = {"format": FORMAT, **asdict(self)}
         for segment in body["segments"]:
+            # JSON has text keys, and they sort as texts: the checksum is over what will be read back.
+            for name in ("types", "sources"):
+                segment[name] = {str(code): n for code, n in segment[name].items()}
             for name in ("events_file", "raw_file"):
                 _pack(segment[name])
             for stored in segment["columns"].values():

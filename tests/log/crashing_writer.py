@@ -1,4 +1,5 @@
-"""A program: syncs four lots of five events into the log argv[1], then columns, then compaction; goes on where it was."""
+"""A program: syncs four lots of five events into the log argv[1], then columns, then compaction; goes on where it
+was."""
 
 from __future__ import annotations
 

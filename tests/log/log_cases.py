@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from runner.batch import Batch, PayloadArray
 from runner.log import ARRIVAL_SCHEMA, Log, LogWriter, Room
 from runner.values import Kind, PayloadColumn, RecordField, ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from runner.batch import Batch, PayloadArray
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -58,7 +62,9 @@ def arrival(rows: Sequence[Row], *, encoded: bool = False) -> pa.RecordBatch:
     arrays = [pa.array(values, f.type) for values, f in zip(columns, ARRIVAL_SCHEMA, strict=True)]
     names = ARRIVAL_SCHEMA.names
     if encoded:
-        arrays = [a.dictionary_encode() if n in ("aggregate_id", "type") else a for a, n in zip(arrays, names, strict=True)]
+        arrays = [
+            a.dictionary_encode() if n in ("aggregate_id", "type") else a for a, n in zip(arrays, names, strict=True)
+        ]
     return pa.record_batch(arrays, names=names)
 
 
@@ -122,7 +128,8 @@ COLUMNS = (AMOUNT, NOTE, TAGS, LINES)
 
 payloads = {
     "deposited": st.fixed_dictionaries(
-        {"amount": st.integers(-(2**40), 2**40)}, optional={"note": st.one_of(st.none(), st.sampled_from(["", "a", "żółw"]))}
+        {"amount": st.integers(-(2**40), 2**40)},
+        optional={"note": st.one_of(st.none(), st.sampled_from(["", "a", "żółw"]))},
     ),
     "opened": st.fixed_dictionaries(
         {"tags": st.lists(st.sampled_from(["x", "yy", ""]), max_size=3)},
@@ -131,7 +138,8 @@ payloads = {
                 st.none(),
                 st.lists(
                     st.fixed_dictionaries(
-                        {"sku": st.sampled_from(["s1", "s2"])}, optional={"values": st.one_of(st.none(), st.integers(0, 9))}
+                        {"sku": st.sampled_from(["s1", "s2"])},
+                        optional={"values": st.one_of(st.none(), st.integers(0, 9))},
                     ),
                     max_size=2,
                 ),
@@ -181,7 +189,7 @@ def values_of(array: PayloadArray) -> list[Any]:
     stored = array.values.tolist()
     if array.type.kind == Kind.LIST:
         inner = values_of(array.element) if array.element is not None else _records(array.fields)
-        stored = [inner[a:b] for a, b in zip(stored, stored[1:], strict=False)]
+        stored = [inner[a:b] for a, b in pairwise(stored)]
     elif array.dictionary is not None:
         texts = array.dictionary.texts.to_pylist()
         stored = [texts[c] if v else "" for c, v in zip(stored, valid, strict=True)]

@@ -1,4 +1,5 @@
-"""Killed at every numbered step of sync, columns and compact, the log is a whole one; run again, it is as if never killed."""
+"""Killed at every numbered step of sync, columns and compact, the log is a whole one; run again, it is as if never
+killed."""
 
 from __future__ import annotations
 
@@ -6,14 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import crashing_writer
 import log_cases as cases
 import pytest
 
+from runner.errors import LogError
 from runner.log import Log, LogWriter, audit
 from runner.steps import STEPS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STEPS_OF_THE_LOG = [s for s in STEPS if s.split(".")[0] in ("sync", "columns", "compact")]
 
@@ -59,8 +64,8 @@ def test_error_in_append_keeps_the_last_commit(tmp_path: Path) -> None:
     cases.write(tmp_path / "log", [cases.Row("a", version=3)])
     with LogWriter.open(tmp_path / "log") as writer:
         writer.append("s", cases.arrival([cases.Row("b", "new type", version=1)]))
-        with pytest.raises(Exception, match="version 2 of aggregate 'a' is not above the version 3"):
-            writer.append("s", cases.arrival([cases.Row("a", version=2)]))
+        writer.append("s", cases.arrival([cases.Row("a", version=2)]))
+        with pytest.raises(LogError, match="version 2 of aggregate 'a' is not above the version 3"):
             writer.commit("s", "never")
         # The writer goes on from the last commit.
         writer.append("s", cases.arrival([cases.Row("a", version=4)]))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import log_cases as cases
 import pytest
 
 from runner.errors import LogDamaged, LogError, LogFormatError
 from runner.log import Log, LogWriter, Room, audit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 ROWS = [cases.Row(f"a{k % 9}", "deposited", recorded=k, payload=f'{{"amount": {k}}}') for k in range(60)]
 
