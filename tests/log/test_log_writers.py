@@ -140,7 +140,7 @@ def test_readers_keep_their_files_through_compactions(tmp_path: Path) -> None:
             put(writer, f"a{k}", k)
     LogWriter.open(path).close()
     # That manifest is long gone, and says so.
-    with pytest.raises(LogError, match="manifest 7 is not kept any more"):
+    with pytest.raises(LogError, match=r"manifest \d+ is not kept any more"):
         pickle.loads(copy)
 
 
