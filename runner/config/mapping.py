@@ -7,7 +7,8 @@ Of CSV, Parquet and Arrow a name that is a column's whole name is that column, d
 - a list of parts, joined by a separator (``/``): ``aggregate_id = ["repo.name", "issue.number"]``
 - a table: ``{path = "a"}``, ``{paths = ["a", "b"]}`` (the first that is present), ``{constant = "x"}``, each with
   ``optional = true`` where a record may lack it; ``{parts = [...], separator = ":"}``; times also take ``format``
-  ("iso", "epoch", "epoch_ms", "epoch_us", "epoch_ns" or a strptime format) and ``zone`` (for times written without one).
+  ("iso", "epoch", "epoch_ms", "epoch_us", "epoch_ns" or a strptime format) and ``zone`` (for times written without
+  one).
 """
 
 from __future__ import annotations

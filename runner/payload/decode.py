@@ -14,7 +14,8 @@ import numpy as np
 from runner.batch import PayloadArray
 from runner.kernels.fieldstatus import ABSENT, FOUND
 from runner.kernels.hash import encode_texts, text_buffers
-from runner.kernels.jsonscan import ARRAY, NULL, OBJECT, Bytes, Spans, path_trie, scan_elements, scan_paths
+from runner.kernels.jsonelements import scan_elements
+from runner.kernels.jsonscan import ARRAY, NULL, OBJECT, Bytes, Spans, path_trie, scan_paths
 from runner.payload.coercion import parse_coercion
 from runner.payload.plain import BadValue
 from runner.payload.scalars import parse

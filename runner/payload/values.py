@@ -26,7 +26,7 @@ from runner.values import Kind, ValueType
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["UnfitAt", "presence", "read_numbers", "read_texts", "times_as_utc"]
+__all__ = ["UnfitAt", "presence", "read_numbers", "read_texts", "times_as_utc", "written_datetimes"]
 
 _DAY = 86_400_000_000
 _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
@@ -139,6 +139,11 @@ def _epochs(data: Bytes, spans: Spans, coercion: Coercion) -> tuple[Int64s, Stat
 
 
 def _datetimes(data: Bytes, spans: Spans, type_: ValueType, coercion: Coercion) -> tuple[Int64s, Statuses]:
+    return written_datetimes(data, spans, coercion)
+
+
+def written_datetimes(data: Bytes, spans: Spans, coercion: Coercion) -> tuple[Int64s, Statuses]:
+    """µs since 1970 UTC; what is LOCAL or UNDECIDED is left to the twin."""
     if coercion.style == "epoch":
         return _epochs(data, spans, coercion)
     return times_as_utc(*_written_times(data, spans, coercion), coercion.zone)

@@ -1,0 +1,190 @@
+"""Sync: new events of the sources into the log, each once, and the columns that the projections read.
+
+What is appended is committed together with the mark behind it, a segment at a time. A sync that dies at any point
+therefore goes on where the log's last manifest says, and neither loses nor doubles an event.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from runner.config import load_definitions
+from runner.config.table import nearest
+from runner.errors import ConfigError, SourceError
+from runner.jobs.context import recorded
+from runner.jobs.ledger import NewJob
+from runner.jobs.preparing import ledger_of
+from runner.log import LogWriter, Room
+from runner.positions import START, Position
+from runner.sources import open_source
+from runner.sources.rejects import Rejects
+from runner.stats import EventsRead, LineRejected, ignore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runner.config import Config, SourceConfig
+    from runner.jobs.context import Recording
+    from runner.sources import Piece, SourceReader, UnfinishedLine
+    from runner.stats import Listener
+
+__all__ = ["SourceReport", "SyncReport", "sync"]
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """One source's part of a sync. rejected: lines set aside by this sync; all of them stand in ``rejects_file``."""
+
+    name: str
+    events: int = 0
+    rejected: int = 0
+    rejected_before: int = 0
+    rejects_file: str = ""
+    commits: int = 0
+    unfinished: tuple[UnfinishedLine, ...] = ()
+    """Last lines without a line end, left for the next sync."""
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """A finished sync. seconds: wall time of the stages "sync" and "columns". columns: files of columns written."""
+
+    job_id: str
+    sources: tuple[SourceReport, ...]
+    events: int
+    last_position: Position
+    previous_position: Position = START
+    columns: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def events_per_second(self) -> float:
+        """Of the stage "sync"."""
+        spent = self.seconds.get("sync", 0.0)
+        return self.events / spent if spent else 0.0
+
+
+def sync(config: Config, sources: Sequence[str] | None = None, listener: Listener = ignore) -> SyncReport:
+    """Read what these sources (None: all) have behind their marks into the log, then fill the projections' columns.
+
+    Raises ConfigError, SourceError (LineError, SourceChanged; what stood before the bad place is committed), LogError,
+    and, once all events are in, DefinitionError and FieldValueError from the columns.
+    """
+    chosen = _chosen(config, sources)
+    with ExitStack() as stack:
+        ledger = stack.enter_context(ledger_of(config))
+        job = NewJob("sync", options={"sources": [source.name for source in chosen]})
+        run = stack.enter_context(recorded(ledger, job, listener))
+        room = Room(events=config.log.segment_events, payload_bytes=config.log.segment_megabytes << 20)
+        writer = stack.enter_context(LogWriter.open(config.log.path, config.log.partitions, room=room))
+        before = writer.last_position
+        reports: list[SourceReport] = []
+        with run.stage("sync") as timing:
+            for source in chosen:
+                report = _Sync(config, source, writer, run, room).report()
+                reports.append(report)
+                timing.events += report.events
+                run.counts = {
+                    "events": timing.events,
+                    "rejected": sum(r.rejected for r in reports),
+                    "position": int(writer.last_position),
+                }
+        columns = _columns(config, writer, run)
+        return SyncReport(
+            run.job_id, tuple(reports), timing.events, writer.last_position, before, columns, dict(run.seconds)
+        )
+
+
+def _chosen(config: Config, names: Sequence[str] | None) -> list[SourceConfig]:
+    if not config.sources:
+        raise ConfigError(
+            f"{config.file} names no sources", hint="add [sources.NAME] with files, aggregate_id and type"
+        )
+    for name in names or ():
+        if name not in config.sources:
+            raise ConfigError(f"{config.file}: no source is called {name}", hint=nearest(name, config.sources))
+    return [source for source in config.sources.values() if names is None or source.name in names]
+
+
+def _columns(config: Config, writer: LogWriter, run: Recording) -> int:
+    """The sidecars of all configured projections, so that the first rebuild finds them."""
+    types = writer.manifest.types
+    wanted = [c for definition in load_definitions(config) for c in definition.payload_columns(types)]
+    if not wanted or not writer.manifest.segments:
+        return 0
+    begun = time.perf_counter()
+    written = writer.ensure_columns(tuple(dict.fromkeys(wanted)), run.tell)
+    run.seconds["columns"] = time.perf_counter() - begun
+    return written
+
+
+class _Sync:
+    """One source's way into the log."""
+
+    def __init__(self, config: Config, source: SourceConfig, writer: LogWriter, run: Recording, room: Room) -> None:
+        self._source, self._writer, self._run, self._room = source, writer, run, room
+        mark = writer.mark(source.name) or {}
+        self._reader: SourceReader = open_source(source, mark.get("reader"))
+        self._before = int(mark.get("rejected", 0))
+        path = config.state.path / "rejects" / f"{quote(source.name, safe='')}.ndjson"
+        self._rejects = Rejects(path, self._before, int(mark.get("rejects_octets", 0)))
+        self._events = self._commits = 0
+        self._waiting_events = self._waiting_octets = 0
+
+    def report(self) -> SourceReport:
+        """Read the source to its end."""
+        try:
+            for piece in self._reader.pieces():
+                self._take(piece)
+        except SourceError:
+            # What was handed out before is good, and the mark stands behind exactly that.
+            self._commit()
+            raise
+        self._commit()
+        rejected = self._rejects.count - self._before
+        return SourceReport(
+            self._source.name,
+            self._events,
+            rejected,
+            self._before,
+            str(self._rejects.path) if self._rejects.count else "",
+            self._commits,
+            self._reader.unfinished(),
+        )
+
+    def _take(self, piece: Piece) -> None:
+        n = piece.events.num_rows
+        octets = int(piece.events.column("payload").nbytes)
+        if n:
+            self._writer.append(self._source.name, piece.events, namespace=self._source.namespace)
+        self._rejects.add(piece.rejected)
+        self._waiting_events += n
+        self._waiting_octets += octets
+        for bad in piece.rejected:
+            self._run.tell(LineRejected(self._source.name, bad.file, bad.line, bad.reason))
+        self._run.tell(EventsRead(self._source.name, n, 1, piece.octets_done, piece.octets_total))
+        # Another piece of this size would not fit into the segment: so each commit is one full segment.
+        full = self._waiting_events + n > self._room.events or self._waiting_octets + octets > self._room.payload_bytes
+        if full:
+            self._commit()
+
+    def _commit(self) -> None:
+        self._rejects.save()
+        mark = {
+            "reader": self._reader.mark(),
+            "rejected": self._rejects.count,
+            "rejects_octets": self._rejects.octets,
+        }
+        self._writer.commit(
+            self._source.name,
+            mark,
+            identity={"kind": "files", "format": self._source.format, "files": list(self._source.files)},
+            namespace=self._source.namespace,
+        )
+        self._events += self._waiting_events
+        self._commits += self._waiting_events > 0
+        self._waiting_events = self._waiting_octets = 0

@@ -1,0 +1,60 @@
+"""What a source of foreign events is to sync: pieces of events in order, and a mark by which it goes on next time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+__all__ = ["BadLine", "Piece", "SourceReader", "UnfinishedLine"]
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line (or row) that is no event. line: from 1. text: as it stands in the file, "" where it is no text."""
+
+    file: str
+    line: int
+    reason: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class UnfinishedLine:
+    """A last line without a line end, left for the next sync. octets: how long it is so far."""
+
+    file: str
+    line: int
+    octets: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Events in the arrival schema of the log, and the bad lines among them that were set aside.
+
+    octets_done: of the files, since the reader began; octets_total: None where it is not known.
+    """
+
+    events: pa.RecordBatch
+    rejected: tuple[BadLine, ...] = ()
+    octets_done: int = 0
+    octets_total: int | None = None
+
+
+class SourceReader(Protocol):
+    """One reading of a source, from a mark to what is there now."""
+
+    def pieces(self) -> Iterator[Piece]:
+        """The new events in order, in bounded memory. Raises SourceError; all pieces before it are good."""
+
+    def mark(self) -> Any:
+        """A JSON value: everything up to the last piece that ``pieces`` gave is read. Reading on from it doubles
+        nothing.
+        """
+
+    def unfinished(self) -> tuple[UnfinishedLine, ...]:
+        """What was left for the next sync, once ``pieces`` is exhausted."""
