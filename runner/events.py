@@ -233,7 +233,7 @@ class Event(_Payload):
         cls = self.__class__
         if name == "type" and name in cls.__defaults__:
             return cls.__defaults__[name]
-        if name in HEADER:
+        if name in HEADER and name not in self.__dict__.get(BAD, {}):
             raise AttributeError(
                 f"this {cls.__name__} was made without {name}; give it: {cls.__name__}(..., {name}=...)"
             )

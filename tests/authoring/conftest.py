@@ -1,5 +1,5 @@
-"""The fixture of these tests."""
+"""The fixture that imports an author's module."""
 
-from author_modules import author
+from fixtures_authoring import author
 
 __all__ = ["author"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from author_modules import HEAD_LINES
+from fixtures_authoring import HEAD_LINES
 
 from runner import DefinitionError, definition_of
 
