@@ -78,8 +78,12 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Put a file with these bytes in place, replacing one that is there; on the disk when this returns."""
+def write_whole(path: Path, data: bytes | memoryview, *, sync_name: bool = True) -> None:
+    """Put a file with these bytes in place, replacing one that is there; on the disk when this returns.
+
+    Without ``sync_name`` its bytes are, its name only with the next file that is written there with it: one sync of
+    the directory then does for many files.
+    """
     temporary = temporary_beside(path)
     with translated(path):
         try:
@@ -92,7 +96,8 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
             finally:
                 os.close(descriptor)
             temporary.replace(path)
-            sync_directory(path.parent)
+            if sync_name:
+                sync_directory(path.parent)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)

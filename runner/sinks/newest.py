@@ -33,8 +33,12 @@ def in_hashes(hi: UInt64s, lo: UInt64s, wanted_hi: UInt64s, wanted_lo: UInt64s) 
     """bool[n]: whether (hi[i], lo[i]) is among the wanted pairs, which are ascending."""
     if len(wanted_hi) == 0 or len(hi) == 0:
         return np.zeros(len(hi), dtype=np.bool_)
-    if len(wanted_hi) > 1 and bool(np.any(wanted_hi[1:] == wanted_hi[:-1])):
-        # Two aggregates share 64 bits of hash, or a hash was asked for twice: look up both words, slower.
+    equal = wanted_hi[1:] == wanted_hi[:-1]
+    if equal.any():
+        first = np.concatenate([[True], ~(equal & (wanted_lo[1:] == wanted_lo[:-1]))])
+        wanted_hi, wanted_lo = wanted_hi[first], wanted_lo[first]
+    if bool(np.any(wanted_hi[1:] == wanted_hi[:-1])):
+        # Two aggregates share 64 bits of hash: look up both words, slower.
         pairs = np.dtype([("hi", np.uint64), ("lo", np.uint64)])
         have, want = np.empty(len(hi), pairs), np.empty(len(wanted_hi), pairs)
         have["hi"], have["lo"], want["hi"], want["lo"] = hi, lo, wanted_hi, wanted_lo

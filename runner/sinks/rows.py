@@ -82,7 +82,7 @@ def write_rows(
         name = f"base-{partition}-{target.revision}"
     path = Path(target.directory) / f"{name}.parquet"
     data = _parquet(table)
-    write_whole(path, memoryview(data))
+    write_whole(path, memoryview(data), sync_name=False)  # version-<revision>.json comes after it, and syncs the names
     return FileInfo(
         name=path.name,
         delta=delta,
@@ -105,7 +105,7 @@ def write_partial(target: Target, partition: int, rows: pa.Table) -> FileInfo | 
         return None
     path = Path(target.directory) / f"{PARTIAL}-{target.revision}-{partition}.parquet"
     data = _parquet(_sorted(_plain(target, rows), target.key))
-    write_whole(path, memoryview(data))
+    write_whole(path, memoryview(data), sync_name=False)
     digest, footer = digest_of(memoryview(data)), footer_of(memoryview(data))
     return FileInfo(path.name, False, partition, target.revision, rows.num_rows, 0, data.size, digest, footer)
 

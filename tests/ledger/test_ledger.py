@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from os.path import commonpath
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,7 +114,7 @@ def test_a_job_that_is_not_there(asked: str, ledger: Ledger) -> None:
 def test_an_ambiguous_beginning_is_refused(ledger: Ledger) -> None:
     ids = [ledger.begin(JOB) for _ in range(2)]
     with pytest.raises(JobError, match="2 jobs begin"):
-        ledger.get(commonpath(ids)[:4])
+        ledger.get(ids[0][:4])
 
 
 def test_a_dead_run_is_shown_as_died_and_can_be_gone_on_with(path: Path, ledger: Ledger) -> None:

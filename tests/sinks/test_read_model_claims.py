@@ -6,7 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
@@ -156,6 +156,12 @@ def test_workers_of_other_processes_write_with_a_target_alone(accounts: Accounts
         assert again == files, "the same rows gave other bytes"
         accounts.models.publish_rebuild([claim.built(Position(1), files)])
     assert accounts.rows() == {f"a{i}": i for i in range(100)}
+    live = accounts.models.live("accounts")
+    assert live is not None
+    saved = pickle.loads(pickle.dumps(accounts.models.saved_rows(live)))
+    assert saved == accounts.models.saved_rows(live)
+    one = parts[0].slice(0, 1)
+    assert saved("accounts", one["_hash_hi"].to_numpy(), one["_hash_lo"].to_numpy()).to_pylist() == one.to_pylist()
 
 
 def test_parts_of_merged_keys_are_kept_until_all_are_merged(accounts: Accounts) -> None:
@@ -176,6 +182,22 @@ def test_parts_of_merged_keys_are_kept_until_all_are_merged(accounts: Accounts) 
     assert accounts.models.saved_rows(live).by_keys(shape.name, keys).to_pylist() == rows.to_pylist()
     with pytest.raises(ReadModelError, match="merged"):
         accounts.models.saved_rows(live)(shape.name, np.zeros(1, np.uint64), np.zeros(1, np.uint64))
+
+
+def test_runs_of_different_read_models_publish_at_the_same_time(accounts: Accounts) -> None:
+    names = [f"model_{n}" for n in range(4)]
+
+    def build(name: str) -> None:
+        for position in range(1, 4):
+            with accounts.models.begin_rebuild(replace(accounts.shape, name=name)) as claim:
+                accounts.models.publish_rebuild([claim.built(Position(position), [])])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(build, names))
+    with accounts.models.connect() as connection:
+        rows = connection.execute("SELECT read_model, version, position FROM runner.checkpoints ORDER BY 1").fetchall()
+        assert rows == [(name, 3, 3) for name in names]
+        assert connection.execute("SELECT generation FROM runner.catalog").fetchall() == [(12,)]
 
 
 def test_several_read_models_switch_together(make_accounts: Callable[..., Accounts]) -> None:
