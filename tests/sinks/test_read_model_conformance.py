@@ -36,7 +36,7 @@ def test_sink(sink: str, check: Callable[[ReadModelPort], None], tmp_path: Path)
     check(SINKS[sink](tmp_path / "read_models"))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data(), shape=st.sampled_from([keyed_shape(), child_shape(), merged_shape()]))
 def test_any_history_equals_the_reference(data: st.DataObject, shape: object) -> None:
     history = data.draw(histories(shape))

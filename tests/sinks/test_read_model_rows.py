@@ -151,7 +151,7 @@ def test_the_policy_of_compaction() -> None:
 def test_deltas_stay_few_and_a_compaction_changes_no_row(accounts: Accounts) -> None:
     expected = {f"a{i}": i for i in range(300)}
     accounts.rebuild(expected, 1)
-    for n in range(40):
+    for n in range(24):
         change: dict[str, int | None] = {f"a{n * 3 + i}": None if i == 1 else n for i in range(3)}
         version = accounts.update(change, n + 2)
         expected = {k: v for k, v in {**expected, **change}.items() if v is not None}
