@@ -33,7 +33,9 @@ _PLAIN = (
 
 
 def constant_text(value: object) -> str | None:
-    """A text that is equal for equal constants of equal type, the same in every process; None for what is no constant."""
+    """A text that is equal for equal constants of equal type, the same in every process; None for what is no
+    constant.
+    """
     if isinstance(value, enum.Enum):
         return f"{type(value).__name__}.{value.name}={constant_text(value.value)}"
     if isinstance(value, float):

@@ -1,4 +1,5 @@
-"""What a projection class says, as data: fields, key, handlers, and what they read. Nothing is compiled by importing it.
+"""What a projection class says, as data: fields, key, handlers, and what they read. Nothing is compiled by importing
+it.
 
 ``definition_of(cls)`` gives a class's definition. The class machinery that makes it is ``runner.projection``.
 """
@@ -11,11 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import DefinitionError
-from runner.field_types import EnumClasses
 from runner.events import HEADER, Event, EventDefinition, EventField, Record
 
 if TYPE_CHECKING:
-    
+    from runner.field_types import EnumClasses
     from runner.source_code import FunctionSource
     from runner.values import PayloadColumn, ValueType
 
@@ -128,7 +128,8 @@ class MergeDefinition:
 
 @dataclass(frozen=True)
 class ProjectionDefinition:
-    """What a projection class says. name: of the read model. key: its columns; merged keys need not begin with aggregate_id.
+    """What a projection class says. name: of the read model. key: its columns; merged keys need not begin with
+    aggregate_id.
 
     Pickles as a reference to its class.
     """

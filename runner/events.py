@@ -1,11 +1,12 @@
 """Event and Record: the classes by which an author says what the payloads hold.
 
-A class is turned into an ``EventDefinition`` (plain data) when it is created; mistakes raise DefinitionError there. Instances
-are immutable and checked, so that a handler called by hand sees what a handler in a fold sees.
+A class is turned into an ``EventDefinition`` (plain data) when it is created; mistakes raise DefinitionError there.
+Instances are immutable and checked, so that a handler called by hand sees what a handler in a fold sees.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 import typing
 from dataclasses import dataclass, replace
@@ -36,7 +37,9 @@ HEADER: Mapping[str, ValueType] = {
 """What every event has, whatever its class."""
 
 BAD = " bad "
-"""Where an event keeps why fields of it have no value; reading such a field raises ValueError. No field has this name."""
+"""Where an event keeps why fields of it have no value; reading such a field raises ValueError. No field has this
+name.
+"""
 
 _MISSING: Any = type("missing", (), {"__repr__": lambda _: "missing"})()
 
@@ -57,9 +60,10 @@ def field(
 ) -> Any:
     """Where a field's value is in the payload, and how it is read.
 
-    paths: alternatives; dots separate the keys of nested objects, a tuple names keys that hold dots: ``field(("a", "b.c"))``.
-    Without one the field's own name is the path. default: stands in for an absent field (null is not absent).
-    scale, rounding: of a Decimal. coerce: "number" (a number in a string), "iso", "epoch", "epoch_ms" or a strptime format.
+    paths: alternatives; dots separate the keys of nested objects, a tuple names keys that hold dots: ``field(("a",
+    "b.c"))``. Without one the field's own name is the path. default: stands in for an absent field (null is not
+    absent). scale, rounding: of a Decimal. coerce: "number" (a number in a string), "iso", "epoch", "epoch_ms" or a
+    strptime format.
     """
     return FieldSpec(tuple(_path(p) for p in paths), default, scale, rounding, coerce)
 
@@ -91,7 +95,9 @@ class EventField:
 
 @dataclass(frozen=True)
 class EventDefinition:
-    """What an event class says. types: the stored type names that it reads; none for Event itself, which stands for all."""
+    """What an event class says. types: the stored type names that it reads; none for Event itself, which stands for
+    all.
+    """
 
     name: str
     types: tuple[str, ...]
@@ -114,7 +120,7 @@ def _stored(type_: ValueType) -> ValueType:
 
 def class_annotations(cls: type, frame: FrameType | None) -> dict[str, Any]:
     """The class's own annotations in order, strings resolved against its module and the frame that defines it."""
-    own = dict(cls.__dict__.get("__annotations__", {}))
+    own = inspect.get_annotations(cls)
     module = sys.modules.get(cls.__module__)
     names = dict(vars(module)) if module else {}
     if frame is not None:
@@ -177,14 +183,16 @@ class _Payload:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 class Record(_Payload):
-    """An element of a list in a payload: ``class Line(Record): sku: str; quantity: int``, then ``lines: list[Line]``."""
+    """An element of a list in a payload: ``class Line(Record): sku: str; quantity: int``, then ``lines:
+    list[Line]``.
+    """
 
     if TYPE_CHECKING:
         __record_type__: ClassVar[FieldType]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        fields = _collect(cls, sys._getframe(1), lists=False)  # noqa: SLF001  # annotations may name the frame's locals
+        fields = _collect(cls, sys._getframe(1), lists=False)  # noqa: SLF001 - annotations may name the frame's locals
         inner = tuple(RecordField(f.name, f.type, f.paths, f.coerce, f.has_default, f.default) for f in fields)
         enums = {name: e for f in fields for name, e in f.enums.items()}
         cls.__record_type__ = FieldType(ValueType(Kind.RECORD, fields=inner), enums, cls)
@@ -194,9 +202,9 @@ class Record(_Payload):
 class Event(_Payload):
     """Something that happened. ``class Deposited(Event, type="account.deposited"): amount: int``.
 
-    type: the stored type name or names; the class's name where it is left out. Every event also has ``aggregate_id``,
-    ``version``, ``position``, ``recorded_at`` (aware UTC), ``type``, ``source`` and ``tenant``; given to the constructor or set by
-    the runner, and an AttributeError otherwise.
+    type: the stored type name or names; the class's name where it is left out. Every event also has
+    ``aggregate_id``, ``version``, ``position``, ``recorded_at`` (aware UTC), ``type``, ``source`` and ``tenant``;
+    given to the constructor or set by the runner, and an AttributeError otherwise.
     """
 
     __event__: ClassVar[EventDefinition]
@@ -204,14 +212,14 @@ class Event(_Payload):
         aggregate_id: str = ""
         version: int = 0
         position: int = 0
-        recorded_at: datetime = datetime.max
+        recorded_at: datetime = datetime.max  # noqa: DTZ901 - for type checkers only
         type: str = ""
         source: str = ""
         tenant: str = ""
 
-    def __init_subclass__(cls, *, type: str | tuple[str, ...] = ()) -> None:  # noqa: A002  # the word authors write
+    def __init_subclass__(cls, *, type: str | tuple[str, ...] = ()) -> None:  # noqa: A002 - the word that authors write
         super().__init_subclass__()
-        frame = sys._getframe(1)  # noqa: SLF001  # annotations may name the frame's locals
+        frame = sys._getframe(1)  # noqa: SLF001 - annotations may name the frame's locals
         file, line = frame.f_code.co_filename, frame.f_lineno
         types = (type,) if isinstance(type, str) else tuple(type)
         types = types or (cls.__name__,)

@@ -19,8 +19,8 @@ _ALL = "*"
 def fields_read(handler: HandlerDefinition, owner: type) -> frozenset[str]:
     """The event's fields (header and payload) that a handler, its helpers and its key functions read.
 
-    Where the event goes somewhere that cannot be looked into, all fields count as read. Names that are no field stay in,
-    for the one who checks them. owner: the projection class.
+    Where the event goes somewhere that cannot be looked into, all fields count as read. Names that are no field
+    stay in, for the one who checks them. owner: the projection class.
     """
     names = _reads(function_source(handler.function), 1, owner, frozenset())
     for part in handler.key:
@@ -63,7 +63,7 @@ def _passed(
     """Where a call passes the parameter on to a helper: the helper, its parameter's place, the argument."""
     positional = [(i, a) for i, a in enumerate(call.args) if isinstance(a, ast.Name) and a.id == name]
     named = [(k.arg, k.value) for k in call.keywords if isinstance(k.value, ast.Name) and k.value.id == name]
-    if not positional and not named or any(isinstance(a, ast.Starred) for a in call.args):
+    if (not positional and not named) or any(isinstance(a, ast.Starred) for a in call.args):
         return []
     function = value_of(source.function, call.func, local, owner)
     if not is_authored(function, source.function):

@@ -1,4 +1,5 @@
-"""Annotations of event and state fields turned into ``ValueType``s. What is not on the list is refused with what to write.
+"""Annotations of event and state fields turned into ``ValueType``s. What is not on the list is refused with what to
+write.
 
 Supported: int, float, bool, str, datetime, date, timedelta, UUID, ``Annotated[Decimal, Scale(2)]``, Enum classes with
 str or int values, ``Literal[...]``, ``X | None``; in events also ``list[...]`` of these and of Records.
@@ -73,8 +74,8 @@ class Scale:
 class FieldType:
     """A field's type with the Python classes behind it.
 
-    type: what the kernel and the columns know. enums: the Enum classes inside it, by ``ValueType.enum``. record: the Record
-    class of a list of records.
+    type: what the kernel and the columns know. enums: the Enum classes inside it, by ``ValueType.enum``. record:
+    the Record class of a list of records.
     """
 
     type: ValueType
@@ -194,11 +195,13 @@ def _refusal(annotation: object) -> Unsupported:
     if origin in (dict, set, frozenset, tuple) or hasattr(annotation, "__record_type__"):
         return Unsupported(
             f"{_shown(annotation)}: maps and records are supported neither in state nor as a single field yet",
-            "in state use a child key (aggregate_id, ...); in an event name the inner value by its path: field('outer.inner')",
+            "in state use a child key (aggregate_id, ...); in an event name the inner value by its path: "
+            "field('outer.inner')",
         )
     return Unsupported(
         f"{_shown(annotation)} is not a field type",
-        "int, float, bool, str, datetime, date, timedelta, UUID, Decimal with Scale, an Enum, Literal, or one of them | None",
+        "int, float, bool, str, datetime, date, timedelta, UUID, Decimal with Scale, an Enum, Literal, "
+        "or one of them | None",
     )
 
 

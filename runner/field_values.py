@@ -1,7 +1,8 @@
-"""Checks of the values that events and states hold: the rules that make the plain run the reference for the compiled one.
+"""Checks of the values that events and states hold: the rules that make the plain run the reference for the compiled
+one.
 
-Every check takes a value and returns the normalised one (aware datetimes in UTC, Decimals at their scale, Enum members), or
-raises TypeError, ValueError or OverflowError naming the field.
+Every check takes a value and returns the normalised one (aware datetimes in UTC, Decimals at their scale, Enum
+members), or raises TypeError, ValueError or OverflowError naming the field.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The fingerprint of a projection: a hash of all that decides its output.
 
-In it: the normalised syntax trees of handlers, key functions, merge and every helper that they call; the values of the constants
-that these use; state fields, their types and defaults; key; handled stored types, their paths, coercions and defaults; version,
-compiled; and FOLD_SEMANTICS. Not in it: file names, line numbers, comments, docstrings, annotations, the order of classes in
-a module, indexes.
+In it: the normalised syntax trees of handlers, key functions, merge and every helper that they call; the values of
+the constants that these use; state fields, their types and defaults; key; handled stored types, their paths,
+coercions and defaults; version, compiled; and FOLD_SEMANTICS. Not in it: file names, line numbers, comments,
+docstrings, annotations, the order of classes in a module, indexes.
 """
 
 from __future__ import annotations
@@ -65,13 +65,14 @@ def _lines(definition: ProjectionDefinition) -> list[str]:
 
 def _event_lines(event: EventDefinition, reads: frozenset[str]) -> list[str]:
     """The stored types, and the fields that are read: a field more that no handler reads changes no row."""
-    lines = [f"  types {sorted(event.types)}"]
-    for f in sorted(event.fields, key=lambda f: f.name):
-        if f.name in reads:
-            lines.append(
-                f"  event {f.name} {_type(f.type)} {f.paths!r} {f.coerce!r} {f.has_default} {_default(f.default)}"
-            )
-    return lines
+    fields = sorted((f for f in event.fields if f.name in reads), key=lambda f: f.name)
+    return [
+        f"  types {sorted(event.types)}",
+        *(
+            f"  event {f.name} {_type(f.type)} {f.paths!r} {f.coerce!r} {f.has_default} {_default(f.default)}"
+            for f in fields
+        ),
+    ]
 
 
 def _default(value: object) -> str:

@@ -45,17 +45,21 @@ def handler_key(
     """One handler's source of every key part. Raises DefinitionError at the handler's line."""
     names = [part_name(p) for p in key]
     try:
-        for name in marked.key:
-            if name not in names:
-                raise DefinitionError(
-                    f"key={{{name!r}: ...}} names no key part", hint=f"the key parts are {', '.join(names)}"
-                )
+        _check_override(marked.key, names)
         return tuple(
             _source(marked.key.get(name, p), name, marked, functions) for name, p in zip(names, key, strict=True)
         )
     except DefinitionError as error:
         error.file, error.line, error.handler = function.__code__.co_filename, function.__code__.co_firstlineno, handler
         raise
+
+
+def _check_override(override: Mapping[str, str], names: Sequence[str]) -> None:
+    for name in override:
+        if name not in names:
+            raise DefinitionError(
+                f"key={{{name!r}: ...}} names no key part", hint=f"the key parts are {', '.join(names)}"
+            )
 
 
 def _source(wanted: str, part: str, marked: Marked, functions: Mapping[str, Callable[..., Any]]) -> KeySource:
@@ -99,8 +103,9 @@ def key_column(
     first = types[0]
     for other, m in zip(types, marked, strict=True):
         if other.type != first.type:
+            one, two = marked[0].event.__name__, m.event.__name__
             raise DefinitionError(
-                f"key part {name!r} is {_shown(first.type)} of {marked[0].event.__name__} and {_shown(other.type)} of {m.event.__name__}",
+                f"key part {name!r} is {_shown(first.type)} of {one} and {_shown(other.type)} of {two}",
                 hint=f"give both the same type, or write @key def {name}(e) -> ...",
             )
     return KeyPart(name, first.type, first.enums)

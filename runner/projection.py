@@ -1,7 +1,8 @@
 """Projection, ``@on`` and ``@key``: the class by which an author says how events are folded into rows.
 
-The class is turned into a ``ProjectionDefinition`` when it is created, and mistakes raise DefinitionError there. The methods
-stay plain functions: called by hand they do what the fold does, with the same checks on every assignment.
+The class is turned into a ``ProjectionDefinition`` when it is created, and mistakes raise DefinitionError there.
+The methods stay plain functions: called by hand they do what the fold does, with the same checks on every
+assignment.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ def key(function: Callable[..., Any]) -> Any:
 def on(event: type[Event], *, each: str = "", key: Mapping[str, str] | None = None) -> Callable[[F], F]:
     """Mark a method as the handler of an event class; ``on(Event)`` handles every event, with the header fields only.
 
-    each: a list field; the method is called once per element, as its third argument. key: for this handler only, key part
-    to field: ``{"sku": "product_code"}``.
+    each: a list field; the method is called once per element, as its third argument. key: for this handler only,
+    key part to field: ``{"sku": "product_code"}``.
     """
-    frame = sys._getframe(1)  # noqa: SLF001  # mistakes are reported at the author's line
+    frame = sys._getframe(1)  # noqa: SLF001 - mistakes are reported at the author's line
     file, line = frame.f_code.co_filename, frame.f_lineno
     if not (isinstance(event, type) and issubclass(event, Event)):
         shown = getattr(event, "__name__", repr(event))
@@ -89,7 +90,7 @@ def on(event: type[Event], *, each: str = "", key: Mapping[str, str] | None = No
                 file=file,
                 line=line,
             )
-        if function.__name__ in sys._getframe(1).f_locals:  # noqa: SLF001  # the class body so far
+        if function.__name__ in sys._getframe(1).f_locals:  # noqa: SLF001 - the class body so far
             raise DefinitionError(
                 f"there are two methods called {function.__name__}",
                 hint="the second would hide the first; rename one",
@@ -105,8 +106,8 @@ def on(event: type[Event], *, each: str = "", key: Mapping[str, str] | None = No
 class Projection:
     """A read model as a class: state fields with defaults, and a handler per event class.
 
-    Class keywords: key (columns; ("aggregate_id",)), name (of the read model; the class's in snake_case), indexes (tuples of
-    columns), version (1), compiled (True; False folds in plain Python), merge_floats (False).
+    Class keywords: key (columns; ("aggregate_id",)), name (of the read model; the class's in snake_case), indexes
+    (tuples of columns), version (1), compiled (True; False folds in plain Python), merge_floats (False).
     """
 
     __definition__: ClassVar[ProjectionDefinition]
@@ -132,7 +133,7 @@ class Projection:
         merge_floats: bool = False,
     ) -> None:
         super().__init_subclass__()
-        frame = sys._getframe(1)  # noqa: SLF001  # annotations may name the frame's locals
+        frame = sys._getframe(1)  # noqa: SLF001 - annotations may name the frame's locals
         name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
         try:
             key = (key,) if isinstance(key, str) else tuple(key)

@@ -144,7 +144,7 @@ def _check_key(definition: ProjectionDefinition) -> None:
     if definition.merge is None:
         parts = ", ".join(f'"{p.name}"' for p in definition.key if p.name != "aggregate_id")
         raise DefinitionError(
-            f"{definition.qualname}: its key does not begin with aggregate_id, so parts of a row come from many partitions",
+            f"{definition.qualname}: its key does not begin with aggregate_id, so a row has parts in many partitions",
             hint=f'write def merge(self, other) that adds up two parts, or key=("aggregate_id", {parts})',
         )
     if not definition.merge_floats:

@@ -86,7 +86,9 @@ def check_purity(definition: ProjectionDefinition, *, complete: bool = True) -> 
 def authored_functions(
     definition: ProjectionDefinition, *, complete: bool = True
 ) -> Iterator[tuple[str, FunctionSource]]:
-    """Handlers, key functions, merge, and every function of the author's that they call, each once, with the root's name."""
+    """Handlers, key functions, merge, and every function of the author's that they call, each once, with the root's
+    name.
+    """
     roots: list[tuple[str, Callable[..., Any]]] = [(h.name, h.function) for h in definition.handlers]
     roots += [(k.name, k.function) for h in definition.handlers for k in h.key if k.function is not None]
     if definition.merge is not None:
@@ -225,11 +227,8 @@ class _Fence:
             isinstance(func, ast.Name)
             and func.id in ("list", "tuple", "enumerate", "zip", "iter")
             and func.id not in self.local
-        ):
-            if any(self._is_set(a) for a in node.args):
-                self.refuse(
-                    node, "goes through a set, whose order differs from process to process", "write sorted(...)"
-                )
+        ) and any(self._is_set(a) for a in node.args):
+            self.refuse(node, "goes through a set, whose order differs from process to process", "write sorted(...)")
 
     def _is_set(self, node: ast.expr) -> bool:
         if isinstance(node, (ast.Set, ast.SetComp)):

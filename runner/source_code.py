@@ -96,14 +96,18 @@ def function_source(function: Callable[..., Any]) -> FunctionSource:
     text = _read(file, function.__globals__)
     if not text:
         raise DefinitionError(
-            f"the source of {function.__qualname__} cannot be read", hint="put it into a module file", file=file, line=code.co_firstlineno
+            f"the source of {function.__qualname__} cannot be read",
+            hint="put it into a module file",
+            file=file,
+            line=code.co_firstlineno,
         )
     node = _file_tree(file, text)[1].get((code.co_name, code.co_firstlineno))
     if node is None:
         raise DefinitionError(
             f"{function.__qualname__} is not a function that is written with def in its file",
             hint="write it with def; if the file changed since it was imported, start again",
-            file=file, line=code.co_firstlineno,
+            file=file,
+            line=code.co_firstlineno,
         )
     return FunctionSource(function, node, file)
 
@@ -113,7 +117,9 @@ def _first_line(node: ast.FunctionDef) -> int:
 
 
 def line_of_name(file: str, class_name: str, near: int, name: str) -> int:
-    """The line at which a class body assigns or annotates a name; ``near`` (the class's line) where that is not found."""
+    """The line at which a class body assigns or annotates a name; ``near`` (the class's line) where that is not
+    found.
+    """
     try:
         tree = _file_tree(file, _read(file))[0]
     except SyntaxError:
@@ -131,8 +137,8 @@ def line_of_name(file: str, class_name: str, near: int, name: str) -> int:
 def is_authored(value: object, near: Callable[..., Any] | None = None) -> bool:
     """Whether it is a Python function (or a cached one) of the author's, to be looked into.
 
-    Functions of the standard library, of the runner and of installed packages are not, except where ``near``, the function that
-    uses it, is of the same package.
+    Functions of the standard library, of the runner and of installed packages are not, except where ``near``, the
+    function that uses it, is of the same package.
     """
     function = inspect.unwrap(value) if callable(value) else value
     if not isinstance(function, types.FunctionType):
@@ -155,7 +161,9 @@ def authored_module(module: str, file: str, near: Callable[..., Any] | None = No
 
 
 def resolve(function: Callable[..., Any], name: str) -> Any:
-    """The value of a name that a function uses and does not assign: from its closure, module or builtins; else MISSING."""
+    """The value of a name that a function uses and does not assign: from its closure, module or builtins; else
+    MISSING.
+    """
     function = inspect.unwrap(function)
     if name in function.__code__.co_freevars:
         cell = (function.__closure__ or ())[function.__code__.co_freevars.index(name)]
@@ -174,10 +182,9 @@ def local_names(node: ast.FunctionDef) -> frozenset[str]:
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
             names.add(inner.id)
-        elif isinstance(inner, (ast.FunctionDef, ast.ClassDef)) and inner is not node:
-            names.add(inner.name)
-        elif isinstance(inner, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and inner.name:
-            names.add(inner.name)
+        elif isinstance(inner, (ast.FunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+            if inner is not node and inner.name:
+                names.add(inner.name)
         elif isinstance(inner, ast.alias):
             names.add((inner.asname or inner.name).partition(".")[0])
     return frozenset(names)
@@ -195,7 +202,9 @@ def _globals_of(file: str, text: str) -> frozenset[str]:
 
 
 def body_nodes(node: ast.FunctionDef) -> Iterator[ast.AST]:
-    """All nodes that run when it is called or defined: body and defaults; not decorators or annotations of arguments."""
+    """All nodes that run when it is called or defined: body and defaults; not decorators or annotations of
+    arguments.
+    """
     for part in (*node.body, *node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)):
         yield from _running(part)
 

@@ -1,4 +1,6 @@
-"""State fields of a projection class: their types, defaults and checks, and the mistakes that authors make with them."""
+"""State fields of a projection class: their types, defaults and checks, and the mistakes that authors make with
+them.
+"""
 
 from __future__ import annotations
 

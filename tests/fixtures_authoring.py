@@ -7,10 +7,13 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAD = """\
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The author's functions with every arithmetic result checked: what the twin runs.
 
-A function's syntax tree is rewritten so that every int result, also an intermediate one, must fit int64; helpers that it
-calls are rewritten with it. Lines stay, so a traceback names the author's file and line. Everything else is Python's own.
+A function's syntax tree is rewritten so that every int result, also an intermediate one, must fit int64; helpers
+that it calls are rewritten with it. Lines stay, so a traceback names the author's file and line. Everything else is
+Python's own.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class _Writer:
         _strip(node)
         module = ast.fix_missing_locations(ast.Module([node], []))
         names = {**function.__globals__, **_closure(function), **_NAMES}
-        exec(compile(module, source.file, "exec", dont_inherit=True), names)  # noqa: S102  # the author's own code
+        exec(compile(module, source.file, "exec", dont_inherit=True), names)  # noqa: S102 - the author's own code
         made: Callable[..., Any] = names[name]
         made.__defaults__ = function.__defaults__
         made.__kwdefaults__ = function.__kwdefaults__

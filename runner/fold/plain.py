@@ -1,9 +1,12 @@
-"""The twin: folds a projection in plain Python, slowly and obviously. What it gives is what the compiled fold must give.
+"""The twin: folds a projection in plain Python, slowly and obviously. What it gives is what the compiled fold must
+give.
 
-It decides where the kernel refuses, names the event where a handler fails, folds projections with ``compiled=False``, proves
-samples and explains rows. Handlers run with every arithmetic result checked (``runner.fold.checked``).
+It decides where the kernel refuses, names the event where a handler fails, folds projections with
+``compiled=False``, proves samples and explains rows. Handlers run with every arithmetic result checked
+(``runner.fold.checked``).
 
-A row is there once a handler was called for its key: an event whose list is empty makes no row through an each-handler.
+A row is there once a handler was called for its key: an event whose list is empty makes no row through an
+each-handler.
 """
 
 from __future__ import annotations
@@ -48,9 +51,9 @@ def fold_plain(
 ) -> ProjectionOutcome | FoldFailure:
     """Fold one projection over one partition.
 
-    batches: gives the partition's batches, with the position column and ``definition.header_columns``; called twice with saved.
-    saved: the rows to continue from (update); then only rows that differ from them come back. wanted: folds only these
-    aggregates. A failing handler gives the FoldFailure of the lowest position.
+    batches: gives the partition's batches, with the position column and ``definition.header_columns``; called twice
+    with saved. saved: the rows to continue from (update); then only rows that differ from them come back. wanted:
+    folds only these aggregates. A failing handler gives the FoldFailure of the lowest position.
     """
     fold = _Fold(definition, names)
     if saved is not None and not definition.merged:
@@ -82,8 +85,8 @@ def fold_plain(
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a handler. before and after: the state fields by name; before None: the row was not there, after None: the
-    row was deleted. changed: names of the fields that differ. failure: why the handler failed, else "".
+    """One call of a handler. before and after: the state fields by name; before None: the row was not there, after
+    None: the row was deleted. changed: names of the fields that differ. failure: why the handler failed, else "".
 
     key: the row's key columns by name. element: index in the event's list for an each-handler, else None.
     """
@@ -136,7 +139,9 @@ class _Failed:
 
 @dataclass(frozen=True)
 class _Bound:
-    """A handler with its checked function. parts: what computes the key parts (all but the aggregate of an unmerged key)."""
+    """A handler with its checked function. parts: what computes the key parts (all but the aggregate of an unmerged
+    key).
+    """
 
     name: str
     function: Callable[..., Any]
@@ -200,7 +205,7 @@ class _Fold:
                             self.call(bound, aggregate, event, made, element)
                     else:
                         self.call(bound, aggregate, event, made)
-            except Exception as error:  # noqa: BLE001  # whatever the author's code raises is the event's failure
+            except Exception as error:  # whatever the author's code raises is the event's failure
                 return _Failed(event, name, self.reason(error))
         return None
 
@@ -254,7 +259,7 @@ class _Fold:
                     before = None if found is None else copied(found)
                     arguments = () if i is None else (element,)
                     self.call(bound, () if self.definition.merged else event.key, event, made, *arguments)
-                except Exception as error:  # noqa: BLE001  # whatever the author's code raises is the event's failure
+                except Exception as error:  # whatever the author's code raises is the event's failure
                     failure = self.reason(error)
                 yield self._step(bound, event, made, i, key, before, failure)
                 if failure:

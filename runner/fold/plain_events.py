@@ -48,7 +48,8 @@ class LogNames:
 class PlainEvent:
     """One event on its way to its handlers.
 
-    aggregate: code in the batch's dictionary; key: (scope, aggregate id). objects: the event for each class that reads its type.
+    aggregate: code in the batch's dictionary; key: (scope, aggregate id). objects: the event for each class that
+    reads its type.
     """
 
     position: int
@@ -242,6 +243,6 @@ def _make(cls: type[Event], columns: dict[str, list[Any]], count: int) -> list[E
     made = []
     for values in zip(*columns.values(), strict=True):
         event = new(cls)
-        event.__dict__.update(zip(names, values))  # noqa: B905  # as long as the columns, by construction
+        event.__dict__.update(zip(names, values))  # noqa: B905 - as long as the columns, by construction
         made.append(event)
     return made

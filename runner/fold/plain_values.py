@@ -27,8 +27,9 @@ EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 @dataclass
 class PlainColumn:
-    """A field's values. bad: entries whose stored value is none of the type's (an enum member that does not exist), by index, with
-    the reason. missing: entries that are absent or null and must not be."""
+    """A field's values. bad: entries whose stored value is none of the type's (an enum member that does not exist),
+    by index, with the reason. missing: entries that are absent or null and must not be.
+    """
 
     values: list[Any]
     bad: dict[int, str] = field(default_factory=dict)
@@ -156,7 +157,7 @@ def _elements(column: PayloadArray, wanted: _Wanted, flat: Int64s) -> PlainColum
     names = tuple(columns)
     for values in zip(*(c.values for c in columns.values()), strict=True):
         made = object.__new__(wanted.record)
-        made.__dict__.update(zip(names, values))  # noqa: B905  # as long as the columns, by construction
+        made.__dict__.update(zip(names, values))  # noqa: B905 - as long as the columns, by construction
         plain.values.append(made)
     for name, inner_column in columns.items():
         for i, reason in inner_column.bad.items():

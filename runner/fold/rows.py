@@ -1,7 +1,7 @@
 """Rows of read models as Arrow tables: their schema, and the way between Python states and columns, both ways.
 
-Columns, in order: identity (``source``, ``tenant``, where the log has more than one scope), key, state fields, and for keys that
-begin with aggregate_id ``_hash_hi`` and ``_hash_lo`` (uint64, of the aggregate's identity).
+Columns, in order: identity (``source``, ``tenant``, where the log has more than one scope), key, state fields, and
+for keys that begin with aggregate_id ``_hash_hi`` and ``_hash_lo`` (uint64, of the aggregate's identity).
 
 | field type | Arrow | in DuckDB over Parquet |
 |---|---|---|
@@ -98,7 +98,9 @@ def key_schema(definition: ProjectionDefinition, identity: Sequence[str] = ()) -
 
 
 def row_schema(definition: ProjectionDefinition, identity: Sequence[str] = ()) -> pa.Schema:
-    """The schema of a projection's rows. identity: ("source", "tenant") where the log has more than one scope, else ()."""
+    """The schema of a projection's rows. identity: ("source", "tenant") where the log has more than one scope, else
+    ().
+    """
     fields = list(key_schema(definition, identity))
     at = len(fields) - len(_hashes(definition))
     return pa.schema(fields[:at] + [pa.field(f.name, arrow_type(f.type)) for f in definition.fields] + fields[at:])

@@ -1,8 +1,8 @@
 """For authors and adapters: given/expect, the merge property, strategies, conformance suites.
 
 ``given`` needs nothing but the runner; ``check_merge`` and ``strategies`` need Hypothesis (``pip install
-projection-runner[testing]``). The suites that every adapter passes are modules of their own: ``runner.testing.sources``,
-``runner.testing.read_models``, ``runner.testing.executors``.
+projection-runner[testing]``). The suites that every adapter passes are modules of their own:
+``runner.testing.sources``, ``runner.testing.read_models``, ``runner.testing.executors``.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ For tests of folds and of projections; nothing is written anywhere.
 from __future__ import annotations
 
 import enum
+import itertools
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -34,7 +35,9 @@ SEPARATOR = "\x1f"
 
 @dataclass(frozen=True)
 class SentEvent:
-    """An event with its whole header. absent: payload fields that the payload does not have (their values are ignored)."""
+    """An event with its whole header. absent: payload fields that the payload does not have (their values are
+    ignored).
+    """
 
     event: Event
     type: str
@@ -67,8 +70,9 @@ class MemoryLog:
 def sent(events: Iterable[Event], *, absent: Mapping[int, Iterable[str]] | None = None) -> tuple[SentEvent, ...]:
     """Complete the headers: events are in the order of their positions, from 1 on.
 
-    Left out in the events: aggregate_id ("a-1"), version (counted per aggregate from 1), recorded_at (a second apart from
-    2026-01-01 on), source and tenant (""), type (the class's first). absent: by index, fields that the payload does not have.
+    Left out in the events: aggregate_id ("a-1"), version (counted per aggregate from 1), recorded_at (a second
+    apart from 2026-01-01 on), source and tenant (""), type (the class's first). absent: by index, fields that the
+    payload does not have.
     """
     done: list[SentEvent] = []
     versions: dict[tuple[str, str, str], int] = {}
@@ -121,8 +125,7 @@ def memory_log(
     made: list[tuple[Batch, ...]] = []
     for p in range(partitions):
         parts = (
-            [e for e, q in zip(done[a:b], where[a:b], strict=True) if q == p]
-            for a, b in zip(edges, edges[1:], strict=False)
+            [e for e, q in zip(done[a:b], where[a:b], strict=True) if q == p] for a, b in itertools.pairwise(edges)
         )
         batches = (_batch(f"s{n}", p, part, names, columns) for n, part in enumerate(parts) if part)
         made.append(tuple(batches))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,9 @@ class Way:
 
 
 def all_ways(events: int, *, compiled: bool = True) -> Iterator[Way]:
-    """The ways worth trying for so many events: each of plain and compiled, whole, in pieces, in parts, with updates."""
+    """The ways worth trying for so many events: each of plain and compiled, whole, in pieces, in parts, with
+    updates.
+    """
     half, pieces = events // 2, tuple(range(1, events))[:20]
     for how in (False, True) if compiled else (False,):
         yield Way(how)
@@ -79,7 +82,7 @@ def fold_rows(definition: ProjectionDefinition, events: Sequence[SentEvent], way
     identity = ("source", "tenant") if len(scopes) > 1 else ()
     model = _Model(definition, identity)
     edges = [0, *sorted({u for u in way.updates if 0 < u < len(events)}), len(events)]
-    for n, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+    for n, (start, stop) in enumerate(itertools.pairwise(edges)):
         part = events[start:stop]
         log = memory_log(
             part,

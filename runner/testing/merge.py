@@ -29,10 +29,11 @@ __all__ = ["check_merge"]
 def check_merge(
     projection: type[Projection], events: st.SearchStrategy[list[Any]] | None = None, *, examples: int = 50
 ) -> None:
-    """Raise AssertionError with the smallest history and split found for which merging gives other rows than one fold.
+    """Raise AssertionError with the smallest history and split found for which merging gives other rows than one
+    fold.
 
-    events: histories; drawn from the projection's event classes where left out. Histories on which a handler or the merge
-    fails are passed over (a sum may fit whole and not in parts).
+    events: histories; drawn from the projection's event classes where left out. Histories on which a handler or the
+    merge fails are passed over (a sum may fit whole and not in parts).
     """
     definition = definition_of(projection)
     if definition.merge is None:

@@ -25,6 +25,8 @@ __all__ = ["events", "histories", "values"]
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
+NAIVE_BOUNDS = datetime(1, 1, 2), datetime(9999, 12, 30)  # noqa: DTZ001 - Hypothesis adds the zone
+
 INTS = st.one_of(
     st.integers(-100, 100),
     st.integers(INT64_MIN, INT64_MAX),
@@ -53,7 +55,7 @@ _SIMPLE: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.FLOAT: st.floats() | st.sampled_from([0.0, -0.0, 1e300, 2.0**53]),
     Kind.BOOL: st.booleans(),
     Kind.STR: st.sampled_from(["", "a", "b", "EUR", "ä"]) | TEXTS,
-    Kind.DATETIME: st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001  # bounds are naive
+    Kind.DATETIME: st.datetimes(*NAIVE_BOUNDS, timezones=st.just(UTC)),
     Kind.DATE: st.dates() | st.sampled_from([date(1970, 1, 1), date(2024, 2, 29), date.min, date.max]),
     Kind.TIMEDELTA: st.timedeltas(timedelta(days=-100_000), timedelta(days=100_000)),
     Kind.UUID: st.uuids(),
@@ -61,7 +63,9 @@ _SIMPLE: dict[Kind, st.SearchStrategy[Any]] = {
 
 
 def events(cls: type[Event], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Events of a class. fields: other strategies for single fields, also of the header: ``events(Paid, amount=st.integers(1, 9))``."""
+    """Events of a class. fields: other strategies for single fields, also of the header: ``events(Paid,
+    amount=st.integers(1, 9))``.
+    """
     own = {f.name: _field(f) for f in cls.__event__.fields}
     types = cls.__event__.types
     own["type"] = st.sampled_from(types) if types else st.sampled_from(["thing.made", "thing.sold"])
@@ -85,8 +89,8 @@ def histories(
 ) -> st.SearchStrategy[list[Any]]:
     """Lists of events in the order of their positions, over a few aggregates.
 
-    classes: event classes; a projection stands for those that it handles. fields: as in ``events``, for every class that
-    has the field.
+    classes: event classes; a projection stands for those that it handles. fields: as in ``events``, for every class
+    that has the field.
     """
     chosen: dict[type[Event], None] = {}
     for cls in classes:

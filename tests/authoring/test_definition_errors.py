@@ -1,5 +1,7 @@
 """Every mistake in a class is one DefinitionError that names the file, the line and what to write."""
 
+# ruff: noqa: E501, ISC004 - what an author writes stands beside what is said of it
+
 from __future__ import annotations
 
 import pytest

@@ -43,8 +43,8 @@ class Everything(Event, type=("every.thing", "old.thing")):
     colour: Colour = Colour.RED
     kind: Literal["a", "b"] = "a"
     perhaps: int | None
-    lines: list[Line] = []
-    tags: list[str] = []
+    lines: list[Line] = []  # noqa: RUF012 - a default of an event, not shared
+    tags: list[str] = []  # noqa: RUF012 - a default of an event, not shared
 
 
 def test_a_definition_holds_names_paths_and_defaults() -> None:
@@ -73,7 +73,12 @@ def test_a_column_does_not_depend_on_names_of_classes_or_defaults() -> None:
 def test_values_are_normalised() -> None:
     east = timezone(timedelta(hours=2))
     e = Everything(
-        ratio=3, amount=5, rounded=Decimal("0.25"), colour="blue", at=datetime(2026, 1, 1, 1, tzinfo=east), lines=[Line(sku="a")]
+        ratio=3,
+        amount=5,
+        rounded=Decimal("0.25"),
+        colour="blue",
+        at=datetime(2026, 1, 1, 1, tzinfo=east),
+        lines=[Line(sku="a")],
     )
     assert (e.ratio, type(e.ratio)) == (3.0, float)
     assert str(e.amount) == "5.00"
@@ -159,7 +164,11 @@ def test_event_classes_inherit_fields() -> None:
 @given(st.decimals(allow_nan=False, allow_infinity=False), st.integers(0, 18))
 def test_scaling_is_exact_or_refused(value: Decimal, scale: int) -> None:
     type_ = ValueType(Kind.DECIMAL, scale=scale)
-    fits = abs(value) * 10**scale <= 2**63 and value == value.quantize(Decimal(1).scaleb(-scale)) if _small(value) else False
+    fits = (
+        abs(value) * 10**scale <= 2**63 and value == value.quantize(Decimal(1).scaleb(-scale))
+        if _small(value)
+        else False
+    )
     try:
         number = scaled(value, type_)
     except (ValueError, OverflowError):

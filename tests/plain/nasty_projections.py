@@ -40,7 +40,7 @@ class Moved(Event, type=("stock.moved", "stock.moved.v2")):
 
 class Ordered(Event, type="order.placed"):
     lines: list[Line]
-    tags: list[str] = []
+    tags: list[str] = []  # noqa: RUF012 - a default of an event, not shared
     total: Money = field("sums.total", "total", default=Decimal("0.10"))
     customer: str | None = field("data.org:resource")
 
@@ -222,7 +222,7 @@ class Texts(Projection):
             if tag in ("a", "b", "EUR"):
                 self.ascii_only += 1
         if len(self.joined) < 40:
-            self.joined = f"{self.joined}{e.total > 1},{len(e.lines)};" if False else self.joined + str(len(e.lines)) + ";"
+            self.joined = f"{self.joined}{len(e.lines)}" + ("+;" if e.total > 1 else ";")
 
 
 class Interpreted(Projection, compiled=False):
@@ -237,7 +237,7 @@ class Interpreted(Projection, compiled=False):
         while n > 0:
             n -= 1
             self.steps += 1
-        self.tags = ",".join(sorted({t for t in e.tags}))
+        self.tags = ",".join(sorted({t + "." for t in e.tags}))
 
 
 ALL = (Stock, Lines, Customers, Devices, Everything, Strict, Texts, Interpreted)

@@ -1,4 +1,6 @@
-"""Random histories through nasty projections: plain and compiled, cut, in partitions and with updates, give equal rows."""
+"""Random histories through nasty projections: plain and compiled, cut, in partitions and with updates, give equal
+rows.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ def test_every_way_gives_the_same_rows(projection, data) -> None:
     definition = definition_of(projection)
     events = sent(
         data.draw(histories(*nasty.EVENTS, max_size=16), label="events"),
-        absent={0: data.draw(st.sets(st.sampled_from(["place", "colour", "tags", "total", "customer", "took"])), label="absent")},
+        absent={
+            0: data.draw(
+                st.sets(st.sampled_from(["place", "colour", "tags", "total", "customer", "took"])), label="absent"
+            )
+        },
     )
     reference = fold_rows(definition, events, Way())
     way = data.draw(ways, label="way")

@@ -33,9 +33,7 @@ def test_one_of_several_rows_is_expected_by_its_key() -> None:
 
 def test_rows_are_expected_with_defaults_filled_in() -> None:
     history = given(nasty.Removed(aggregate_id="a"), nasty.Removed(aggregate_id="b"), nasty.Removed(aggregate_id="b"))
-    history.expect_rows(
-        nasty.Stock, [{"aggregate_id": "a", "removed": 1}, {"aggregate_id": "b", "removed": 2}]
-    )
+    history.expect_rows(nasty.Stock, [{"aggregate_id": "a", "removed": 1}, {"aggregate_id": "b", "removed": 2}])
     with pytest.raises(AssertionError, match=r"\+.*'removed': 1"):
         history.expect_rows(nasty.Stock, [{"aggregate_id": "a"}, {"aggregate_id": "b", "removed": 2}])
 
@@ -84,7 +82,9 @@ def test_idempotence_in_one_word() -> None:
 
 
 def test_headers_are_filled_in() -> None:
-    events = sent([nasty.Removed(), nasty.Removed(aggregate_id="b"), nasty.Removed(position=7, version=9), nasty.Removed()])
+    events = sent(
+        [nasty.Removed(), nasty.Removed(aggregate_id="b"), nasty.Removed(position=7, version=9), nasty.Removed()]
+    )
     assert [(e.aggregate_id, e.version, e.position) for e in events] == [
         ("a-1", 1, 1), ("b", 1, 2), ("a-1", 9, 7), ("a-1", 10, 8),
     ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""The twin alone: counts, failures with the author's line, values that no field allows, saved rows, merged rows, steps."""
+"""The twin alone: counts, failures with the author's line, values that no field allows, saved rows, merged rows,
+steps.
+"""
 
 from __future__ import annotations
 
@@ -183,9 +185,7 @@ def test_scopes_are_identities_of_their_own() -> None:
 
 def test_only_wanted_aggregates_are_folded() -> None:
     events = [nasty.Moved(amount=1, aggregate_id=a) for a in ("a", "b", "a", "c")]
-    outcome = fold(
-        nasty.Stock, events, wanted=lambda d: np.array([t == "a" for t in d.texts.to_pylist()], np.bool_)
-    )
+    outcome = fold(nasty.Stock, events, wanted=lambda d: np.array([t == "a" for t in d.texts.to_pylist()], np.bool_))
     assert outcome.rows.column("aggregate_id").to_pylist() == ["a"]
     assert (outcome.folded, outcome.passed_over) == (2, 0)
 
@@ -202,10 +202,12 @@ def test_partial_rows_are_merged() -> None:
     merged = row_values(definition, merge_plain(definition, tables))
     assert merged == {
         ("A", date(2026, 1, 1)): {
-            "customer": "A", "day": date(2026, 1, 1), "orders": 2, "value": Decimal("4.50"), "lines": 3, "sizes": [0, 1, 1, 0],
+            "customer": "A", "day": date(2026, 1, 1),
+            "orders": 2, "value": Decimal("4.50"), "lines": 3, "sizes": [0, 1, 1, 0],
         },
         (None, date(2026, 1, 1)): {
-            "customer": None, "day": date(2026, 1, 1), "orders": 1, "value": Decimal("0.00"), "lines": 0, "sizes": [1, 0, 0, 0],
+            "customer": None, "day": date(2026, 1, 1),
+            "orders": 1, "value": Decimal("0.00"), "lines": 0, "sizes": [1, 0, 0, 0],
         },
     }  # fmt: skip
     assert merge_plain(definition, []).schema == row_schema(definition)
