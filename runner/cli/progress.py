@@ -56,6 +56,8 @@ class _Running:
     events: int = 0
     octets: int = 0
     total_octets: int | None = None
+    depth: int = 1
+    """A stage that begins inside one of its own name is a part of it."""
 
     @property
     def part(self) -> float | None:
@@ -88,8 +90,7 @@ class Watch:
     def __call__(self, fact: stats.Fact) -> None:
         match fact:
             case stats.StageStarted(stage, total):
-                self._running[stage] = running = _Running(stage, time.monotonic(), total)
-                self._display.started(running)
+                self._started(stage, total)
             case stats.EventsRead():
                 self._read(fact)
             case stats.PartitionFolded():
@@ -101,12 +102,26 @@ class Watch:
                 self.rejected += 1
                 self._display.note(f"rejected {file}:{line}: {reason}")
             case stats.StageFinished(stage, elapsed, events):
-                self.stages.append(StageTime(stage, events, elapsed))
-                ended = self._running.pop(stage, None) or _Running(stage, time.monotonic() - elapsed, events or None)
-                ended.events = events or ended.events
-                self._display.finished(ended, elapsed)
+                self._finished(stage, elapsed, events)
             case _:
                 pass
+
+    def _started(self, stage: stats.Stage, total: int | None) -> None:
+        if stage in self._running:
+            self._running[stage].depth += 1
+            return
+        self._running[stage] = running = _Running(stage, time.monotonic(), total)
+        self._display.started(running)
+
+    def _finished(self, stage: stats.Stage, elapsed: float, events: int) -> None:
+        running = self._running.get(stage) or _Running(stage, time.monotonic() - elapsed, events or None)
+        running.depth -= 1
+        running.events = max(running.events, events)
+        if running.depth > 0:
+            return
+        self._running.pop(stage, None)
+        self.stages.append(StageTime(stage, running.events, elapsed))
+        self._display.finished(running, elapsed)
 
     def _read(self, fact: stats.EventsRead) -> None:
         running = self._running.get("sync")
