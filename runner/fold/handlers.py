@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import CompileError, DefinitionError
-from runner.fold import lower_extremes  # noqa: F401  # enters min and max
+from runner.fold import lower_compare, lower_extremes  # noqa: F401  # enter comparisons, min and max
 from runner.fold.lower import ArrayRef, Lowering, Program, Scope, TextRegistry
 from runner.fold.lower_calls import call_function, walk
 from runner.fold.lower_stores import converted

@@ -107,10 +107,11 @@ _HEAD = (
     + """
 from numba import from_dtype
 
+from runner.kernels.options import INNER
 from runner.kernels.runs import run_end
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def stopped(info, projection, handler, event, element, room):
     info[0] = projection
     info[1] = handler
@@ -139,7 +140,8 @@ def kernel_source(projections: Sequence[LoopProjection]) -> KernelSource:
                 calls.setdefault(group, []).extend(_call(n, name, projection, arguments))
     parts = [_HEAD]
     for n, projection in enumerate(projections):
-        parts.append(f"\n# {projection.definition.name}\n{projection.source}\n")
+        source = projection.source.replace("@njit(**KERNEL)", "@njit(**INNER)")
+        parts.append(f"\n# {projection.definition.name}\n{source}\n")
         # Not the tuple: NumPy needs the pairs in a list, and the source must not depend on how dtypes are printed.
         parts.append(f"STATE_{n} = _array(from_dtype(np.dtype({state_fields(projection.definition)!r}, align=True)))\n")
     parts += [*steps, _entry(made, projections, calls)]
@@ -185,7 +187,7 @@ def _step(
     arguments = list(used)
     fixed = "info, kinds, kind, begin, first, type_id, pool, aggregate, rows, states, default" + ("" if single else ", keys")
     text = [
-        "@njit(**KERNEL)",
+        "@njit(**INNER)",
         f"def {name}({', '.join([fixed, *arguments])}):",
         f"    # {projection.definition.name}: {event_type or 'any type'}",
         "    end = len(kinds)",

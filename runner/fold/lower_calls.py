@@ -17,6 +17,7 @@ from runner.fold.lower import CALLS, METHODS, ArrayRef, Lowering, Scope, express
 from runner.fold.lower_names import constant, plain
 from runner.fold.lower_statements import assign_local, leave
 from runner.fold.lower_stores import converted
+from runner.fold.lower_truth import kept
 from runner.fold.types import (
     NONE,
     ElementType,
@@ -188,13 +189,7 @@ def _bound(
         p.name: found.arguments[p.name] if p.name in found.arguments else constant(c, node, p.default)
         for p in signature.parameters.values()
     }
-    return {p: _kept(c, v) for p, v in values.items()}
-
-
-def _kept(c: Lowering, value: Value) -> Value:
-    if value.kind is None or value.known:
-        return value
-    return Value(value.type, c.atom(value.code), c.atom(value.valid) if value.valid else "")
+    return {p: kept(c, v) for p, v in values.items()}
 
 
 def _inlined(c: Lowering, source: FunctionSource, arguments: dict[str, Value], result: ast.expr) -> Value:

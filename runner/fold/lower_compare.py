@@ -6,32 +6,28 @@ import ast
 import operator
 from typing import TYPE_CHECKING, Any, Final
 
-from runner.fold.lower import Lowering, calls, expression
+from runner.fold.lower import Lowering, expression
 from runner.fold.lower_decimals import at_scale
-from runner.fold.lower_lists import list_length, list_range, listed_at
+from runner.fold.lower_lists import list_range, listed_at
 from runner.fold.lower_names import enum_class, plain
 from runner.fold.lower_numbers import DATES, NUMBERS, as_float, as_int
-from runner.fold.lower_stores import widened
+from runner.fold.lower_truth import in_order, is_member, kept
 from runner.fold.types import (
     BOOL,
-    ElementType,
-    EventType,
     ListType,
     NoneType,
-    ObjectType,
     StateListType,
-    StateType,
     TupleType,
     Value,
     describe,
-    join,
 )
 from runner.values import Kind, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["truth", "truth_of"]
+
+__all__ = ["equality"]
 
 _ORDERS: Final[dict[type[ast.cmpop], tuple[str, Any]]] = {
     ast.Lt: ("<", operator.lt),
@@ -43,132 +39,6 @@ _DECIMALS: Final = frozenset({Kind.DECIMAL, Kind.INT, Kind.BOOL})
 _EXACT_FLOAT: Final = 2**53
 
 
-# Truth
-
-
-def truth_of(c: Lowering, node: ast.expr) -> str:
-    """The code of a boolean: whether an expression counts as true. Only here may `and` and `or` join other types."""
-    if isinstance(node, ast.BoolOp):
-        return _joined(c, node, [lambda n=n: truth_of(c, n) for n in node.values])
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return f"(not {truth_of(c, node.operand)})"
-    return truth(c, node, c.expr(node))
-
-
-def truth(c: Lowering, node: ast.AST, value: Value) -> str:
-    """Whether a value counts as true."""
-    match value.type:
-        case NoneType():
-            return "False"
-        case ListType():
-            return f"({list_length(c, value)} != 0)"
-        case StateListType():
-            return f"({list_length(c, value)} != 0)"
-        case TupleType():
-            return str(bool(value.items))
-        case ElementType() | EventType() | StateType() | ObjectType():
-            raise c.error(node, f"{describe(value.type)} is always true", "test one of its fields")
-    code = _scalar_truth(c, value)
-    if not value.valid:
-        return code
-    return value.valid if code == "True" else f"({value.valid} and {code})"
-
-
-def _scalar_truth(c: Lowering, value: Value) -> str:
-    if value.known:
-        return str(bool(value.constant))
-    assert isinstance(value.type, ValueType)
-    match value.kind:
-        case Kind.BOOL:
-            return value.code
-        case Kind.FLOAT:
-            return f"({value.code} != 0.0)"
-        case Kind.DATETIME | Kind.DATE | Kind.UUID:
-            return "True"
-        case Kind.ENUM:
-            members: tuple[Any, ...] = value.type.members if value.literal else tuple(enum_class(c, value.type))
-            return _one_of(value, [i for i, m in enumerate(members) if m], len(members))
-    return f"({value.code} != 0)"
-
-
-def _one_of(value: Value, indexes: list[int], count: int) -> str:
-    """Whether an enum is one of these members."""
-    if len(indexes) == count:
-        return "True"
-    return f"({' or '.join(f'{value.code} == {i}' for i in indexes)})" if indexes else "False"
-
-
-def _joined(c: Lowering, node: ast.BoolOp, parts: list[Any]) -> str:
-    """The parts in order, each only where the ones before leave it open."""
-    word = "and" if isinstance(node.op, ast.And) else "or"
-    code: str = parts[0]()
-    for part in parts[1:]:
-        with c.captured(depth=1) as lines:
-            right = part()
-            if lines:
-                c.temps += 1
-                c.line(f"t{c.temps} = {right}")
-        if not lines:
-            code = f"({code} {word} {right})"
-            continue
-        result = f"t{c.temps}"
-        c.line(f"{result} = {code}")
-        c.line(f"if {result}:" if word == "and" else f"if not {result}:")
-        c.lines.extend(lines)
-        code = result
-    return code
-
-
-@expression(ast.BoolOp)
-def _bool_op(c: Lowering, node: ast.BoolOp) -> Value:
-    def boolean(part: ast.expr) -> str:
-        value = c.expr(part)
-        if value.kind is Kind.BOOL and not value.valid:
-            return value.code
-        word = "and" if isinstance(node.op, ast.And) else "or"
-        raise c.error(
-            part,
-            f"`{word}` of {describe(value.type)} gives one of its operands",
-            "write `y if x is None else x`, or compare: x != 0",
-        )
-
-    return Value(BOOL, _joined(c, node, [lambda n=n: boolean(n) for n in node.values]))
-
-
-@calls(bool)
-def _bool(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
-    if len(arguments) != 1 or node.keywords:
-        raise c.error(node, "bool takes one argument here")
-    return Value(BOOL, truth(c, node, arguments[0]))
-
-
-@expression(ast.IfExp)
-def _if_expression(c: Lowering, node: ast.IfExp) -> Value:
-    test = truth_of(c, node.test)
-    with c.captured(depth=1) as first:
-        left = c.expr(node.body)
-    with c.captured(depth=1) as second:
-        right = c.expr(node.orelse)
-    type_ = join(left.type, right.type)
-    if type_ is None or not isinstance(type_, (ValueType, NoneType)):
-        what = f"one branch is {describe(left.type)}, the other {describe(right.type)}"
-        raise c.error(node, what, "both must have one type: write float(...), or 0.0 for 0")
-    c.temps += 1
-    result = Value(type_, f"t{c.temps}", f"v{c.temps}" if isinstance(type_, ValueType) and type_.optional else "")
-    for word, lines, value in ((f"if {test}:", first, left), ("else:", second, right)):
-        c.line(word)
-        c.lines.extend(lines)
-        with c.indented():
-            code, valid = widened(c, value, type_)
-            c.line(f"{result.code} = {code}")
-            if result.valid:
-                c.line(f"{result.valid} = {valid}")
-    return result
-
-
-# Comparisons
-
-
 @expression(ast.Compare)
 def _compare(c: Lowering, node: ast.Compare) -> Value:
     if len(node.ops) == 1:
@@ -178,18 +48,12 @@ def _compare(c: Lowering, node: ast.Compare) -> Value:
     operands = [c.expr(node.left)]
 
     def pair(op: ast.cmpop, right: ast.expr) -> str:
-        operands.append(_kept(c, c.expr(right)))
+        operands.append(kept(c, c.expr(right)))
         return _compared(c, node, op, operands[-2], operands[-1])
 
-    operands[0] = _kept(c, operands[0])
+    operands[0] = kept(c, operands[0])
     parts = [lambda o=o, r=r: pair(o, r) for o, r in zip(node.ops, node.comparators, strict=True)]
-    return Value(BOOL, _joined(c, ast.BoolOp(ast.And(), []), parts))
-
-
-def _kept(c: Lowering, value: Value) -> Value:
-    if value.kind is None or value.known:
-        return value
-    return Value(value.type, c.atom(value.code), c.atom(value.valid) if value.valid else "")
+    return Value(BOOL, in_order(c, ast.BoolOp(ast.And(), []), parts))
 
 
 def _compared(c: Lowering, node: ast.AST, op: ast.cmpop, left: Value, right: Value) -> str:
@@ -280,7 +144,7 @@ def _enum_equality(c: Lowering, node: ast.AST, left: Value, right: Value) -> str
     for value, other in ((left, right), (right, left)):
         if value.kind is Kind.ENUM and not value.known and other.known and isinstance(value.type, ValueType):
             members: tuple[Any, ...] = value.type.members if value.literal else tuple(enum_class(c, value.type))
-            return _one_of(value, [i for i, m in enumerate(members) if m == other.constant], len(members))
+            return is_member(value, [i for i, m in enumerate(members) if m == other.constant], len(members))
     first, second = plain(c, left), plain(c, right)
     if Kind.ENUM in (first.kind, second.kind):
         raise c.error(node, f"{describe(left.type)} == {describe(right.type)} is not supported", "compare its .value")
@@ -353,7 +217,7 @@ def _membership(c: Lowering, node: ast.AST, left: Value, right: Value) -> str:
 
 
 def _in_list(c: Lowering, node: ast.AST, left: Value, right: Value) -> str:
-    left = _kept(c, left)
+    left = kept(c, left)
     c.temps += 2
     result, index = f"t{c.temps - 1}", f"t{c.temps}"
     c.line(f"{result} = False")

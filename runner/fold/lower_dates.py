@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from runner.fold.lower import Lowering, attribute, calls, method
-from runner.fold.lower_names import constant
+from runner.fold.lower_names import known_call
 from runner.fold.types import DATE, DATETIME, FLOAT, INT, TIMEDELTA, Value, describe
 from runner.kernels import status
 from runner.values import Kind
@@ -196,21 +196,9 @@ def _int_argument(c: Lowering, node: ast.AST, value: Value) -> str:
 # Constructors
 
 
-def _known(c: Lowering, node: ast.Call, arguments: list[Value], function: type[object]) -> Value | None:
-    """The value of a call whose arguments are all known now."""
-    keywords = {k.arg: c.expr(k.value) for k in node.keywords if k.arg is not None}
-    if not all(v.known for v in (*arguments, *keywords.values())):
-        return None
-    try:
-        made = function(*(a.constant for a in arguments), **{n: v.constant for n, v in keywords.items()})
-    except (TypeError, ValueError, OverflowError) as error:
-        raise c.error(node, f"{ast.unparse(node)}: {error}") from None
-    return constant(c, node, made)
-
-
 @calls(timedelta)
 def _timedelta(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
-    known = _known(c, node, arguments, timedelta)
+    known = known_call(c, node, arguments, timedelta)
     if known is not None:
         return known
     given = dict(zip(_UNITS, arguments, strict=False))
@@ -229,7 +217,7 @@ def _timedelta(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
 
 @calls(date)
 def _date(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
-    known = _known(c, node, arguments, date)
+    known = known_call(c, node, arguments, date)
     if known is not None:
         return known
     given = dict(zip(("year", "month", "day"), arguments, strict=False))
@@ -242,7 +230,7 @@ def _date(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
 
 @calls(datetime)
 def _datetime(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
-    known = _known(c, node, arguments, datetime)
+    known = known_call(c, node, arguments, datetime)
     if known is None:
         raise c.error(node, "a datetime of computed parts is not supported", "use e.recorded_at.replace(day=1, ...)")
     return known

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from runner.events import HEADER
 from runner.field_types import Unsupported, enum_name, field_type
 from runner.field_values import microseconds
-from runner.fold.lower import ATTRIBUTES, Lowering, attribute, expression
+from runner.fold.lower import ATTRIBUTES, Lowering, attribute, calls, expression
 from runner.fold.types import (
     BOOL,
     DATE,
@@ -41,11 +41,11 @@ from runner.source_code import MISSING, resolve
 from runner.values import Kind, ValueType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from runner.events import EventField
 
-__all__ = ["constant", "element_at", "enum_class", "integer", "plain", "state_field"]
+__all__ = ["constant", "element_at", "enum_class", "integer", "known_call", "plain", "state_field"]
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -180,6 +180,26 @@ def _constant(c: Lowering, node: ast.Constant) -> Value:
 def _tuple(c: Lowering, node: ast.Tuple) -> Value:
     items = tuple(c.scalar(item) if not isinstance(item, ast.Constant) else c.expr(item) for item in node.elts)
     return Value(TupleType(), items=items)
+
+
+def known_call(c: Lowering, node: ast.Call, arguments: list[Value], function: Callable[..., Any]) -> Value | None:
+    """The value of a call whose arguments are all known now; None where one is not."""
+    keywords = {k.arg: c.expr(k.value) for k in node.keywords if k.arg is not None}
+    if not all(v.known for v in (*arguments, *keywords.values())):
+        return None
+    try:
+        made = function(*(a.constant for a in arguments), **{n: v.constant for n, v in keywords.items()})
+    except (TypeError, ValueError, OverflowError) as error:
+        raise c.error(node, f"{ast.unparse(node)}: {error}") from None
+    return constant(c, node, made)
+
+
+@calls(uuid.UUID)
+def _uuid(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
+    known = known_call(c, node, arguments, uuid.UUID)
+    if known is None:
+        raise c.error(node, "a UUID of a computed text is not supported", "declare the event's field as UUID")
+    return known
 
 
 # Names

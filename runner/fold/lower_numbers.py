@@ -185,7 +185,7 @@ def _floats(c: Lowering, node: ast.AST, op: ast.operator, left: Value, right: Va
 @expression(ast.UnaryOp)
 def _unary(c: Lowering, node: ast.UnaryOp) -> Value:
     if isinstance(node.op, ast.Not):
-        from runner.fold.lower_compare import truth_of  # which needs the numbers here
+        from runner.fold.lower_truth import truth_of  # which needs the numbers here
 
         return Value(BOOL, f"(not {truth_of(c, node.operand)})")
     if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant) and type(node.operand.value) is int:

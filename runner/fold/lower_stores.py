@@ -25,6 +25,8 @@ def widened(c: Lowering, value: Value, type_: StaticType) -> tuple[str, str]:
     """(code, valid) of a value as the type that ``join`` found for it; valid is "" unless that is Optional."""
     if isinstance(value.type, NoneType) or not isinstance(type_, ValueType):
         return zero(type_), "False"
+    if type_.kind is not Kind.ENUM:
+        value = plain(c, value)
     code = at_scale(c, value, type_.scale) if type_.kind is Kind.DECIMAL else value.code
     return code, (value.valid or "True") if type_.optional else ""
 

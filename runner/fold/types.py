@@ -129,8 +129,8 @@ class Value:
     """An expression that was lowered.
 
     code: a Python expression without side effects or failures, of the Numba type that the kind has in the kernel (a
-    BOOL is a real boolean), safe to evaluate more than once. valid: the same, a boolean, for an Optional; where it is false,
-    code is some number. constant: its Python value, where it is known now. items: of a tuple.
+    BOOL is a real boolean), safe to evaluate more than once. valid: the same, a boolean, for an Optional; where
+    it is false, code is some number. constant: its Python value, where it is known now. items: of a tuple.
     """
 
     type: StaticType
@@ -208,7 +208,8 @@ def _described(type_: ValueType) -> str:
 def join(a: StaticType, b: StaticType) -> StaticType | None:
     """The one type of a local that is assigned both; None where there is none.
 
-    None makes it Optional, Decimals take the finer scale. An int and a float have none: Python would keep both.
+    None makes it Optional, Decimals take the finer scale, a Literal and a str make a str. An int and a float
+    have none: Python would keep both.
     """
     if a == b:
         return a
@@ -216,13 +217,25 @@ def join(a: StaticType, b: StaticType) -> StaticType | None:
         return replace(b, optional=True)
     if isinstance(b, NoneType) and isinstance(a, ValueType):
         return replace(a, optional=True)
-    if not isinstance(a, ValueType) or not isinstance(b, ValueType) or a.kind is not b.kind:
+    if not isinstance(a, ValueType) or not isinstance(b, ValueType):
         return None
     optional = a.optional or b.optional
+    if a.required != b.required:
+        # Literals of two fields, or a Literal and a str: plain values for the author.
+        a, b = _unlisted(a), _unlisted(b)
+    if a.kind is not b.kind:
+        return None
     if a.kind is Kind.DECIMAL:
         return replace(decimal(max(a.scale, b.scale)), optional=optional)
     same = replace(a, optional=False) == replace(b, optional=False)
     return replace(a, optional=optional) if same else None
+
+
+def _unlisted(type_: ValueType) -> ValueType:
+    """A Literal as the type of its values, everything else as it is."""
+    if type_.kind is not Kind.ENUM or type_.enum:
+        return type_
+    return STR if isinstance(type_.members[0], str) else INT
 
 
 def zero(type_: StaticType) -> str:
