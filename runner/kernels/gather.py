@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-__all__ = ["find_versions", "gather_texts", "large_texts"]
+from runner.kernels.siphash import load_word, store_word
+
+__all__ = ["append_texts", "find_versions", "gather_texts", "large_texts"]
 
 Int64s = npt.NDArray[np.int64]
 UInt64s = npt.NDArray[np.uint64]
@@ -17,27 +19,43 @@ Bytes = npt.NDArray[np.uint8]
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # numba has no types
-def _lengths(offsets: Any, rows: Any, out: Any) -> None:
-    out[0] = 0
+def _ends(offsets: Any, rows: Any, ends: Any) -> None:
     for i in range(len(rows)):
-        out[i + 1] = out[i] + offsets[rows[i] + 1] - offsets[rows[i]]
+        ends[i + 1] = ends[i] + offsets[rows[i] + 1] - offsets[rows[i]]
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # numba has no types
-def _copy(data: Any, offsets: Any, rows: Any, out: Any, starts: Any) -> None:
+def _copy(data: Any, offsets: Any, rows: Any, out: Any, ends: Any) -> None:
     for i in range(len(rows)):
         at = offsets[rows[i]]
-        to = starts[i]
-        out[to : to + starts[i + 1] - to] = data[at : offsets[rows[i] + 1]]
+        to = ends[i]
+        length = ends[i + 1] - to
+        k = 0
+        while k + 8 <= length:
+            store_word(out, to + k, load_word(data, at + k))
+            k += 8
+        if k < length and length >= 8:
+            # The last word overlaps the one before it.
+            store_word(out, to + length - 8, load_word(data, at + length - 8))
+        else:
+            while k < length:
+                out[to + k] = data[at + k]
+                k += 1
 
 
 def gather_texts(data: Bytes, offsets: Int64s, rows: npt.NDArray[np.int32]) -> tuple[Bytes, Int64s]:
     """Texts ``rows`` (int32[m]) of (data, offsets), packed: (data, offsets int64[m + 1])."""
-    starts = np.empty(len(rows) + 1, np.int64)
-    _lengths(offsets, rows, starts)
-    out = np.empty(int(starts[-1]), np.uint8)
-    _copy(data, offsets, rows, out, starts)
-    return out, starts
+    ends = np.zeros(len(rows) + 1, np.int64)
+    _ends(offsets, rows, ends)
+    out = np.empty(int(ends[-1]), np.uint8)
+    _copy(data, offsets, rows, out, ends)
+    return out, ends
+
+
+def append_texts(data: Bytes, offsets: Int64s, rows: npt.NDArray[np.int32], out: Bytes, ends: Int64s) -> None:
+    """Texts ``rows`` into ``out`` from ends[0] on; fills ends[1:], int64[m + 1]. There has to be room."""
+    _ends(offsets, rows, ends)
+    _copy(data, offsets, rows, out, ends)
 
 
 def large_texts(data: Bytes, offsets: Int64s) -> pa.Array:

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["load_word", "siphash128"]
+__all__ = ["load_word", "siphash128", "store_word"]
 
 _K0 = 0x0706050403020100
 _K1 = 0x0F0E0D0C0B0A0908
@@ -42,6 +42,21 @@ def load_word(_context: Any, data: Any, index: Any) -> Any:
         word = builder.load(place)
         word.align = 1
         return word
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def store_word(_context: Any, data: Any, index: Any, word: Any) -> Any:
+    """The eight bytes of a uint64, little-endian, into ``data`` from ``index``; the caller minds the end."""
+    signature = types.void(data, types.intp, types.uint64)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        array = context.make_array(sig.args[0])(context, builder, args[0])
+        place = builder.bitcast(builder.gep(array.data, [args[1]]), ir.IntType(64).as_pointer())
+        stored = builder.store(args[2], place)
+        stored.align = 1
+        return context.get_dummy_value()
 
     return signature, generate
 

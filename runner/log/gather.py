@@ -16,10 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from runner.errors import LogError
-from runner.kernels.hash import distinct_texts, hash_texts
+from runner.kernels.gather import append_texts
+from runner.kernels.hash import distinct_texts, hash_texts, order_by_hash
+from runner.kernels.order import partition_order
 from runner.log.arrival import SEPARATOR, Arrival
+from runner.log.heads import partition_bounds
 
-__all__ = ["Dictionary", "Gathered", "Registries"]
+__all__ = ["Dictionary", "Gathered", "Lot", "Registries"]
 
 MAX_CODES = 2**15
 
@@ -66,35 +69,53 @@ class Registries:
 
 @dataclass(frozen=True)
 class Dictionary:
-    """The distinct aggregates of one arriving batch: ids utf8, hash of the identity, scope code; n entries each."""
+    """Distinct aggregates ascending by hash: ids utf8, hash of the identity, scope code; n entries each.
+
+    bounds: int64[P + 1], entries bounds[p] <= i < bounds[p + 1] belong to partition p. Entries may be unused.
+    """
 
     ids: pa.Array
     hi: npt.NDArray[np.uint64]
     lo: npt.NDArray[np.uint64]
     scope: npt.NDArray[np.int16]
+    bounds: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Lot:
+    """The events of one arriving batch, by partition: partition p's are starts[p] <= row < starts[p + 1]."""
+
+    dictionary: Dictionary
+    starts: npt.NDArray[np.int64]
 
 
 class Gathered:
     """Room for ``max_events`` events with ``max_bytes`` of payload. Memory is touched as it fills.
 
-    Columns are views of what is filled: codes (int32, of the lots' dictionaries one behind the other), type (int16),
-    version, recorded_at, place_0, place_1 (int64), offsets (int64[n + 1]) into payload (uint8).
+    Each lot is put in the order of partitions as it comes, while it is in the cache; so a segment build reads runs.
+
+    Columns are views of what is filled: arrival (int32, rank in the order of arrival), codes (int32, into the lot's
+    dictionary), type (int16), version, recorded_at, place_0, place_1 (int64), offsets (int64[n + 1]) into payload
+    (uint8).
     """
 
-    def __init__(self, max_events: int, max_bytes: int) -> None:
-        self._max_events, self._max_bytes = max_events, max_bytes
+    def __init__(self, max_events: int, max_bytes: int, partitions: int) -> None:
+        self._max_events, self._max_bytes, self._partitions = max_events, max_bytes, partitions
         self._int64s = {n: np.empty(max_events, np.int64) for n in ("version", "recorded_at", "place_0", "place_1")}
-        self._codes = np.empty(max_events, np.int32)
-        self._types = np.empty(max_events, np.int16)
+        self._small: dict[str, npt.NDArray[Any]] = {
+            "arrival": np.empty(max_events, np.int32),
+            "codes": np.empty(max_events, np.int32),
+            "type": np.empty(max_events, np.int16),
+        }
         self._offsets = np.zeros(max_events + 1, np.int64)
         self._payload = np.empty(0, np.uint8)
+        self._shared: _Shared | None = None
         self.clear()
 
     def clear(self) -> None:
-        self.dictionaries: list[Dictionary] = []
+        self.lots: list[Lot] = []
         self.events = 0
         self.bytes = 0
-        self._entries = 0
         if len(self._payload) != self._max_bytes:
             self._payload = np.empty(self._max_bytes, np.uint8)
 
@@ -107,13 +128,15 @@ class Gathered:
 
     def add(self, arrival: Arrival, registries: Registries, namespace: str) -> None:
         """Take all events of ``arrival``; the caller has looked for room. Raises LogError."""
-        n, at = len(arrival), self.events
-        to = at + n
-        dictionary, codes = _dictionary(arrival, registries, namespace)
-        self._types[at:to] = _type_codes(arrival.type, registries)
-        np.add(codes, self._entries, out=self._codes[at:to])
+        at, to = self.events, self.events + len(arrival)
+        dictionary, codes = self._encode(arrival, registries, namespace)
+        types = _type_codes(arrival.type, registries)
+        order, starts = partition_order(codes, dictionary.bounds)
+        self._small["arrival"][at:to] = order + np.int32(at)
+        self._small["codes"][at:to] = codes[order]
+        self._small["type"][at:to] = types[order]
         for name, values in self._int64s.items():
-            values[at:to] = getattr(arrival, name)
+            values[at:to] = getattr(arrival, name)[order]
         data, offsets = arrival.payload
         size = int(offsets[-1] - offsets[0])
         if self.bytes + size > len(self._payload):
@@ -121,27 +144,61 @@ class Gathered:
             filled = self._payload[: self.bytes]
             self._payload = np.empty(self.bytes + size, np.uint8)
             self._payload[: self.bytes] = filled
-        self._payload[self.bytes : self.bytes + size] = data[offsets[0] : offsets[-1]]
-        self._offsets[at + 1 : to + 1] = offsets[1:] - offsets[0] + self.bytes
-        self.dictionaries.append(dictionary)
-        self._entries += len(dictionary.ids)
+        append_texts(data, offsets, order, self._payload, self._offsets[at : to + 1])
+        self.lots.append(Lot(dictionary, starts + at))
         self.events, self.bytes = to, self.bytes + size
 
-    def column(self, name: str) -> npt.NDArray[np.int64]:
-        """version, recorded_at, place_0 or place_1 of the gathered events."""
-        return self._int64s[name][: self.events]
-
-    @property
-    def codes(self) -> npt.NDArray[np.int32]:
-        return self._codes[: self.events]
-
-    @property
-    def types(self) -> npt.NDArray[np.int16]:
-        return self._types[: self.events]
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """arrival, codes, type, version, recorded_at, place_0 or place_1 of the gathered events."""
+        return {**self._int64s, **self._small}[name][: self.events]
 
     @property
     def payload(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         return self._payload, self._offsets[: self.events + 1]
+
+    def _encode(
+        self, arrival: Arrival, registries: Registries, namespace: str
+    ) -> tuple[Dictionary, npt.NDArray[np.int32]]:
+        tenant = _only_tenant(arrival.tenant)
+        if tenant is None:
+            entries, codes = _entries_of_tenants(arrival, registries, namespace)
+            dictionary, places = _sorted(*entries, self._partitions)
+            return dictionary, places[codes]
+        scope = registries.scope_code(namespace, tenant)
+        ids = arrival.aggregate_id
+        prefix = f"{namespace}{SEPARATOR}{tenant}{SEPARATOR}".encode()
+        if not pa.types.is_dictionary(ids.type):
+            codes, firsts = distinct_texts(ids)
+            dictionary, places = _hashed(ids.take(pa.array(firsts)), prefix, scope, self._partitions)
+            return dictionary, places[codes]
+        indices, texts = _indices(ids)
+        if len(texts) > 16 * len(indices) or texts.null_count:
+            kept, codes = _used(indices, len(texts))
+            dictionary, places = _hashed(texts.take(pa.array(kept)), prefix, scope, self._partitions)
+            return dictionary, places[codes]
+        # Generated events come with one dictionary for all batches: it is hashed once.
+        if self._shared is None or not self._shared.fits(texts, prefix):
+            dictionary, places = _hashed(texts, prefix, scope, self._partitions)
+            self._shared = _Shared(texts, prefix, dictionary, places)
+        return self._shared.dictionary, self._shared.places[indices]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """The dictionary that the last batch came with, sorted; places: where its entries went, int32."""
+
+    texts: pa.Array
+    prefix: bytes
+    dictionary: Dictionary
+    places: npt.NDArray[np.int32]
+
+    def fits(self, texts: pa.Array, prefix: bytes) -> bool:
+        return prefix == self.prefix and _memory(texts) == _memory(self.texts)
+
+
+def _memory(array: pa.Array) -> tuple[int, ...]:
+    # Arrow data never changes, so equal addresses of living buffers are equal texts.
+    return (len(array), array.offset, *(b.address if b is not None else 0 for b in array.buffers()))
 
 
 def _indices(texts: pa.Array) -> tuple[npt.NDArray[np.int32], pa.Array]:
@@ -167,30 +224,41 @@ def _type_codes(types: pa.Array, registries: Registries) -> npt.NDArray[np.int16
     return table[indices]
 
 
-def _dictionary(arrival: Arrival, registries: Registries, namespace: str) -> tuple[Dictionary, npt.NDArray[np.int32]]:
-    tenant = _only_tenant(arrival.tenant)
-    if tenant is None:
-        return _dictionary_of_tenants(arrival, registries, namespace)
-    scope = registries.scope_code(namespace, tenant)
-    ids = arrival.aggregate_id
-    if pa.types.is_dictionary(ids.type):
-        indices, texts = _indices(ids)
-        used = np.zeros(len(texts), np.bool_)
-        used[indices] = True
-        kept = np.flatnonzero(used)
-        places = np.empty(len(texts), np.int32)
-        places[kept] = np.arange(len(kept), dtype=np.int32)
-        codes, distinct = places[indices], texts.take(pa.array(kept))
-    else:
-        codes, firsts = distinct_texts(ids)
-        distinct = ids.take(pa.array(firsts))
-    hi, lo = hash_texts(distinct, f"{namespace}{SEPARATOR}{tenant}{SEPARATOR}".encode())
-    return Dictionary(distinct.cast(pa.utf8()), hi, lo, np.full(len(hi), scope, np.int16)), codes
+def _used(indices: npt.NDArray[np.int32], entries: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int32]]:
+    """(the entries that occur, codes into them)."""
+    used = np.zeros(entries, np.bool_)
+    used[indices] = True
+    kept = np.flatnonzero(used)
+    places = np.empty(entries, np.int32)
+    places[kept] = np.arange(len(kept), dtype=np.int32)
+    return kept, places[indices]
 
 
-def _dictionary_of_tenants(
-    arrival: Arrival, registries: Registries, namespace: str
+def _hashed(ids: pa.Array, prefix: bytes, scope: int, partitions: int) -> tuple[Dictionary, npt.NDArray[np.int32]]:
+    hi, lo = hash_texts(ids, prefix)
+    return _sorted(ids, hi, lo, np.full(len(hi), scope, np.int16), partitions)
+
+
+def _sorted(
+    ids: pa.Array,
+    hi: npt.NDArray[np.uint64],
+    lo: npt.NDArray[np.uint64],
+    scope: npt.NDArray[np.int16],
+    partitions: int,
 ) -> tuple[Dictionary, npt.NDArray[np.int32]]:
+    """(the dictionary ascending by hash, where each entry went)."""
+    order = order_by_hash(hi, lo)
+    hi, lo = hi[order], lo[order]
+    places = np.empty(len(order), np.int32)
+    places[order] = np.arange(len(order), dtype=np.int32)
+    ids = ids.cast(pa.utf8()).take(pa.array(order))
+    return Dictionary(ids, hi, lo, scope[order], partition_bounds(hi, partitions)), places
+
+
+def _entries_of_tenants(
+    arrival: Arrival, registries: Registries, namespace: str
+) -> tuple[tuple[pa.Array, Any, Any, Any], npt.NDArray[np.int32]]:
+    """((ids, hi, lo, scope) of the distinct aggregates, codes) where events are of several tenants."""
     tenants, ids = (_plain(a).cast(pa.large_utf8()) for a in (arrival.tenant, arrival.aggregate_id))
     joined = pc.binary_join_element_wise(tenants, ids, pa.scalar(SEPARATOR, pa.large_utf8()))
     codes, firsts = distinct_texts(joined)
@@ -198,7 +266,7 @@ def _dictionary_of_tenants(
     hi, lo = hash_texts(joined.take(rows), f"{namespace}{SEPARATOR}".encode())
     tenant_codes, names = _indices(tenants.take(rows))
     scopes = np.array([registries.scope_code(namespace, name) for name in names.to_pylist()], np.int16)
-    return Dictionary(ids.take(rows).cast(pa.utf8()), hi, lo, scopes[tenant_codes]), codes
+    return (ids.take(rows), hi, lo, scopes[tenant_codes]), codes
 
 
 def _only_tenant(tenants: pa.Array) -> str | None:

@@ -8,6 +8,7 @@ folding inside an aggregate, and a cut at a position never takes an event withou
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from runner.errors import LogError
 from runner.kernels.digest import digest_events
 from runner.kernels.gather import gather_texts, large_texts
 from runner.kernels.hash import unify_texts
-from runner.kernels.order import NO_VERSION, last_versions, partition_order, version_order, wavefront_order
+from runner.kernels.order import NO_VERSION, last_versions, version_order, wavefront_order
 from runner.log.arrival import NO_TIME
 from runner.log.container import ContainerWriter
-from runner.log.heads import SegmentHeads, last_known_versions, partition_bounds
+from runner.log.heads import SegmentHeads, last_known_versions
 from runner.log.manifest import WHOLE, Segment
 from runner.log.streams import Aggregates, Header, events_stream, raw_stream
 from runner.log.threads import in_order
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from runner.log.gather import Gathered
+    from runner.log.gather import Dictionary, Gathered
 
 __all__ = ["PartitionRows", "build_segment", "write_segment"]
 
@@ -82,46 +83,90 @@ def build_segment(
 
     Raises LogError where a version is not above its aggregate's last, or the disk refuses.
     """
-    code, name = source
-    texts, hi, lo, scope, codes = _unify(gathered)
-    known = last_known_versions(heads, hi, lo, partitions)
-    versions = gathered.column("version")
-    order, bad = version_order(codes, versions, known)
-    if bad >= 0:
-        raise _bad_version(gathered, name, texts, codes, versions, known, bad)
-    columns: dict[str, npt.NDArray[Any]] = {
-        "codes": codes,
-        "type": gathered.types,
-        "version": versions,
-        "recorded_at": gathered.column("recorded_at"),
-        "source_position_0": gathered.column("place_0"),
-        "source_position_1": gathered.column("place_1"),
-    }
-    if order is not None:
-        columns = {k: v[order] for k, v in columns.items()}
-    codes = columns.pop("codes")
-    aggregates = Aggregates(texts, hi, lo, scope, last_versions(codes, columns["version"], len(hi)))
-
-    whole = gathered.events < whole_below
-    bounds = np.array([0, len(hi)], np.int64) if whole else partition_bounds(hi, partitions)
-    rows, starts = partition_order(codes, bounds)
-    data, offsets = gathered.payload
-
-    def partition(p: int) -> PartitionRows:
-        mine = rows[starts[p] : starts[p + 1]]
-        local = codes[mine] - np.int32(bounds[p])
-        wave = wavefront_order(local, columns["type"][mine], int(bounds[p + 1] - bounds[p]))
-        mine = mine[wave]
-        header = {k: v[mine] for k, v in columns.items()}
-        header["position"] = mine.astype(np.int64) + first
-        header["source"] = np.full(len(mine), code, np.int16)
-        packed = gather_texts(data, offsets, mine if order is None else order[mine])
-        part = aggregates.slice(int(bounds[p]), int(bounds[p + 1]))
-        return PartitionRows(WHOLE if whole else p, header, local[wave], part, *packed)
-
-    filled = np.flatnonzero(np.diff(starts)).tolist()
+    build = _Build(gathered, first, source, heads, partitions)
     span = (first, first + gathered.events - 1)
-    return write_segment((lambda p=p: partition(p) for p in filled), folder, segment_id, span, tail=whole)
+    whole = gathered.events < whole_below
+    if whole:
+        parts = [partial(build.rows, 0, partitions, WHOLE)]
+    else:
+        counts = np.sum([np.diff(lot.starts) for lot in gathered.lots], axis=0)
+        parts = [partial(build.rows, p, p + 1, p) for p in np.flatnonzero(counts).tolist()]
+    return write_segment(parts, folder, segment_id, span, tail=whole)
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What all partitions of a segment in the making share; ``rows`` may be called from several threads."""
+
+    gathered: Gathered
+    first: int
+    source: tuple[int, str]
+    heads: list[SegmentHeads]
+    partitions: int
+
+    def rows(self, low: int, high: int, partition: int) -> PartitionRows:
+        """The events of the partitions low <= p < high, in the order in which they are stored."""
+        spans = [slice(int(lot.starts[low]), int(lot.starts[high])) for lot in self.gathered.lots]
+        codes, (ids, hi, lo, scope) = self._unify(low, high, spans)
+        columns = {name: self._column(name, spans) for name in ("type", "version", "recorded_at", "place_0", "place_1")}
+        known = last_known_versions(self.heads, hi, lo, self.partitions)
+        order, bad = version_order(codes, columns["version"], known)
+        if bad >= 0:
+            head = int(known[codes[bad]])
+            raise _bad_version(self.source[1], columns, bad, ids[int(codes[bad])].as_py(), head)
+        arrived = self._column("arrival", spans)
+        content = np.concatenate([np.arange(s.start, s.stop, dtype=np.int32) for s in spans])
+        if order is not None:
+            # The places stay in the order of arrival; who takes them changes.
+            columns = {name: values[order] for name, values in columns.items()}
+            codes, content = codes[order], content[order]
+        last = last_versions(codes, columns["version"], len(hi))
+        wave = wavefront_order(codes, columns["type"], len(hi))
+        header = {
+            "position": arrived[wave] + np.int64(self.first),
+            "version": columns["version"][wave],
+            "recorded_at": columns["recorded_at"][wave],
+            "source_position_0": columns["place_0"][wave],
+            "source_position_1": columns["place_1"][wave],
+            "type": columns["type"][wave],
+            "source": np.full(len(wave), self.source[0], np.int16),
+        }
+        packed = gather_texts(*self.gathered.payload, content[wave])
+        return PartitionRows(partition, header, codes[wave], Aggregates(ids, hi, lo, scope, last), *packed)
+
+    def _column(self, name: str, spans: list[slice]) -> npt.NDArray[Any]:
+        values = self.gathered.column(name)
+        return np.concatenate([values[s] for s in spans])
+
+    def _unify(
+        self, low: int, high: int, spans: list[slice]
+    ) -> tuple[npt.NDArray[np.int32], tuple[pa.Array, npt.NDArray[np.uint64], npt.NDArray[np.uint64], Any]]:
+        """(codes of the events, (ids, hi, lo, scope) of their distinct aggregates ascending by hash)."""
+        bases: dict[int, int] = {}
+        parts: list[tuple[Dictionary, slice]] = []
+        codes, total = [], 0
+        column = self.gathered.column("codes")
+        for lot, span in zip(self.gathered.lots, spans, strict=True):
+            d = lot.dictionary
+            # Lots may share a dictionary; it is taken once.
+            if id(d) not in bases:
+                entries = slice(int(d.bounds[low]), int(d.bounds[high]))
+                bases[id(d)] = total - entries.start
+                total += entries.stop - entries.start
+                parts.append((d, entries))
+            codes.append(column[span] + np.int32(bases[id(d)]))
+        ids = pa.concat_arrays([d.ids[entries] for d, entries in parts])
+        hi, lo, scope = (np.concatenate([getattr(d, n)[e] for d, e in parts]) for n in ("hi", "lo", "scope"))
+        places, firsts = unify_texts(ids, hi, lo)
+        if (scope[firsts][places] != scope).any():
+            raise LogError("two aggregates of different scopes have one 128-bit hash", hint="rename one at the source")
+        whole = places[np.concatenate(codes)]
+        used = np.zeros(len(firsts), np.bool_)
+        used[whole] = True
+        if not used.all():
+            firsts = firsts[used]
+            whole = (np.cumsum(used, dtype=np.int32) - np.int32(1))[whole]
+        return whole, (ids.take(pa.array(firsts)), hi[firsts], lo[firsts], scope[firsts])
 
 
 def write_segment(parts: Iterable[Any], folder: Path, segment_id: str, span: tuple[int, int], *, tail: bool) -> Segment:
@@ -184,24 +229,9 @@ def _sum(counts: Iterator[dict[int, int]]) -> dict[int, int]:
     return dict(sorted(total.items()))
 
 
-def _unify(gathered: Gathered) -> tuple[pa.Array, Any, Any, Any, npt.NDArray[np.int32]]:
-    """(ids, hi, lo, scope of the distinct aggregates ascending by hash, codes of the events)."""
-    dictionaries = gathered.dictionaries
-    texts = pa.concat_arrays([d.ids for d in dictionaries])
-    hi, lo, scope = (np.concatenate([getattr(d, name) for d in dictionaries]) for name in ("hi", "lo", "scope"))
-    places, firsts = unify_texts(texts, hi, lo)
-    scopes = scope[firsts]
-    if (scopes[places] != scope).any():
-        raise LogError("two aggregates of different scopes have one 128-bit hash", hint="rename one at the source")
-    return texts.take(pa.array(firsts)), hi[firsts], lo[firsts], scopes, places[gathered.codes]
-
-
-def _bad_version(
-    gathered: Gathered, source: str, texts: pa.Array, codes: Any, versions: Any, known: Any, row: int
-) -> LogError:
-    place = f"({gathered.column('place_0')[row]}, {gathered.column('place_1')[row]})"
-    aggregate, version = texts[int(codes[row])].as_py(), int(versions[row])
-    head = int(known[codes[row]])
+def _bad_version(source: str, columns: dict[str, npt.NDArray[Any]], row: int, aggregate: str, head: int) -> LogError:
+    place = f"({columns['place_0'][row]}, {columns['place_1'][row]})"
+    version = int(columns["version"][row])
     if head != NO_VERSION and version <= head:
         reason = f"is not above the version {head} that the log has"
     else:

@@ -133,7 +133,7 @@ class LogWriter:
             at = 0
             while at < len(arrival):
                 if self._gathered is None:
-                    self._gathered = Gathered(self._room.events, self._room.payload_bytes)
+                    self._gathered = Gathered(self._room.events, self._room.payload_bytes, self.manifest.partitions)
                 room = self._gathered.room_for(arrival, at)
                 if room == 0:
                     self._write_segment()
