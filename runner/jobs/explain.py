@@ -41,9 +41,9 @@ __all__ = ["ExplainedStep", "Explanation", "explain"]
 class ExplainedStep:
     """One event in the life of a row. handler "": the event had none and was passed over.
 
-    key: the row's key columns. before and after: the state's fields; before None: the row began here, after None: it
-    was deleted (or, with ``failure``, the handler failed). element: index in the event's list. payload: the JSON text as
-    it was synced; "" for merged keys. source and tenant: the aggregate's.
+    key: the row's key columns. before and after: the state's fields; before None: the row began, after None: it
+    was deleted (or, with ``failure``, the handler failed). element: index in the event's list. payload: the JSON text
+    as it was synced; "" for merged keys. source and tenant: the aggregate's.
     """
 
     position: int
@@ -98,8 +98,8 @@ def explain(
     """The row of this key, from its first event to ``to`` or the log's end.
 
     key: values of the key columns in order, as they are or as text ("a-1", "2026-01-01", "none" for None). For keys of
-    the aggregate the parts behind the id may be left out. source (its namespace) and tenant: which aggregate, where several
-    have the id. Raises JobError where the log has no such aggregate or the key has other parts.
+    the aggregate the parts behind the id may be left out. source (its namespace) and tenant: which aggregate, where
+    several have the id. Raises JobError where the log has no such aggregate or the key has other parts.
     """
     (definition,) = chosen_definitions(config, [name])
     wanted = _key(definition, key)

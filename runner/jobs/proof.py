@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from runner.engine.base import raise_if_cancelled
 from runner.errors import FoldFailure, ProofError
 from runner.fold.plain import fold_plain
@@ -76,7 +78,7 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Part:
-    """One partition's comparison. plain, compiled: partial rows of merged keys."""
+    """A comparison of some partitions, by the first of them. plain, compiled: partial rows of merged keys."""
 
     partition: int
     aggregates: int
@@ -126,53 +128,57 @@ def _words(definition: ProjectionDefinition, amount: Amount, aggregates: int, ev
 
 
 def _prove(task: _Task) -> tuple[_Part, ...]:
-    """Runs in a worker."""
-    return tuple(_prove_partition(task, partition, count) for partition, count in task.counts.items())
+    """Runs in a worker. A sample of several partitions is folded in one go, all of a partition by itself."""
+    sampled = tuple(p for p, count in task.counts.items() if count is not None)
+    whole = ((p,) for p, count in task.counts.items() if count is None)
+    return tuple(_prove_partitions(task, unit) for unit in (*whole, sampled) if unit)
 
 
-def _prove_partition(task: _Task, partition: PartitionId, count: int | None) -> _Part:
-    raise_if_cancelled()
-    most = None if count is None else EVENTS_PER_AGGREGATE * count
-    sample = choose(task.log, partition, task.to, count=count, seed=task.seed, most_events=most)
-    if not len(sample):
-        return _Part(partition, 0, 0, {})
-    batches = partial(_restricted_scan, task, partition, None if count is None else sample)
+def _prove_partitions(task: _Task, partitions: tuple[PartitionId, ...]) -> _Part:
+    samples: dict[PartitionId, Sample] = {}
+    for partition in partitions:
+        raise_if_cancelled()
+        count = task.counts[partition]
+        most = None if count is None else EVENTS_PER_AGGREGATE * count
+        samples[partition] = choose(task.log, partition, task.to, count=count, seed=task.seed, most_events=most)
+    hi, lo = (np.concatenate([getattr(s, word) for s in samples.values()]) for word in ("hi", "lo"))
+    events = sum(s.events for s in samples.values())
+    if not len(hi):
+        return _Part(partitions[0], 0, 0, {})
+    batches = partial(_sampled_scan, task, samples)
     different: dict[str, tuple[str, ...]] = {}
     plain: dict[str, pa.Table] = {}
     compiled: dict[str, pa.Table] = {}
     again: PartitionOutcome | None = None
     for definition in task.plan.definitions:
-        found = fold_plain(definition, batches, task.plan.names, partition=partition)
+        name, key = definition.name, tuple(p.name for p in definition.key)
+        found = fold_plain(definition, batches, task.plan.names, partition=partitions[0])
         if isinstance(found, FoldFailure):
-            different[definition.name] = (_failed(found),)
+            different[name] = (_failed(found),)
             continue
         if not definition.merged:
-            written = task.saved(definition.name, sample.hi, sample.lo)
-            key = (
-                *(n for n in task.plan.names.identity if n in written.schema.names),
-                *(p.name for p in definition.key),
-            )
+            written = task.saved(name, hi, lo)
+            key = (*(n for n in task.plan.names.identity if n in written.schema.names and n not in key), *key)
         else:
-            plain[definition.name] = found.rows
-            if count is None:
+            plain[name] = found.rows
+            if task.counts[partitions[0]] is None:
                 continue  # the merged rows themselves are compared, when all partitions are through
-            again = again or fold_partition(task.plan, batches, partition=partition)
-            if definition.name not in again.projections:
-                failure = next(f for f in again.failures if f.projection == definition.name)
-                different[definition.name] = (_failed(failure),)
+            again = again or fold_partition(task.plan, batches, partition=partitions[0])
+            if name not in again.projections:
+                different[name] = (_failed(next(f for f in again.failures if f.projection == name)),)
                 continue
-            written = compiled[definition.name] = again.projections[definition.name].rows
-            key = tuple(p.name for p in definition.key)
+            written = compiled[name] = again.projections[name].rows
         if not same(written, found.rows, key):
-            different[definition.name] = tuple(str(d) for d in differences(written, found.rows, key))
-    return _Part(partition, len(sample), sample.events, different, plain, compiled)
+            different[name] = tuple(str(d) for d in differences(written, found.rows, key))
+    return _Part(partitions[0], len(hi), events, different, plain, compiled)
 
 
-def _restricted_scan(task: _Task, partition: PartitionId, sample: Sample | None) -> Iterator[Batch]:
-    for batch in scan(task.log, task.plan, partition, START, task.to):
-        part = batch if sample is None else restricted(batch, sample, task.log.types)
-        if part is not None:
-            yield part
+def _sampled_scan(task: _Task, samples: Mapping[PartitionId, Sample]) -> Iterator[Batch]:
+    for partition, sample in samples.items():
+        for batch in scan(task.log, task.plan, partition, START, task.to):
+            part = batch if task.counts[partition] is None else restricted(batch, sample, task.log.types)
+            if part is not None:
+                yield part
 
 
 def _failed(failure: FoldFailure) -> str:
