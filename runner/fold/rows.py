@@ -136,7 +136,7 @@ def keys_table(definition: ProjectionDefinition, rows: Sequence[Row], identity: 
 
 def _key_columns(definition: ProjectionDefinition, rows: Sequence[Row], identity: Sequence[str]) -> dict[str, pa.Array]:
     columns = {}
-    for i, name in enumerate(identity):
+    for i, name in enumerate(() if definition.merged else identity):
         columns[name] = pa.array([row.identity[i] for row in rows], pa.string())
     for i, part in enumerate(definition.key):
         columns[part.name] = to_array([row.key[i] for row in rows], part.type)

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["natural"]
+__all__ = ["apart", "natural"]
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
@@ -21,3 +21,14 @@ def natural(_context: Any, number: Any) -> Any:
         return args[0]
 
     return signature if isinstance(number, types.Integer) else None, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def apart(_context: Any) -> Any:
+    """The function that says this stays a function of its own: for rare or long work, which would only swell its callers."""
+
+    def generate(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), generate

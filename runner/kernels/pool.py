@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from runner.kernels.hints import apart
 from runner.kernels.options import KERNEL
 from runner.kernels.siphash import load_word, siphash128
 from runner.kernels.status import GROW, OK, RANGE, REFUSED
@@ -123,6 +124,7 @@ def _room(pool: Any, size: Any) -> Any:
 @njit(**KERNEL)  # type: ignore[untyped-decorator]  # numba has no types
 def _intern_tail(pool: Any, length: Any) -> Any:
     """The id of the text whose bytes were just written behind the last one; there must be room for it."""
+    apart()
     count = pool.used[0]
     start = pool.starts[count]
     hi, lo = siphash128(pool.data, start, start + length)
