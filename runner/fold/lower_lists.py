@@ -80,17 +80,13 @@ def list_item(c: Lowering, node: ast.Subscript, base: Value) -> Value:
     return replace(found, code=c.atom(found.code)) if isinstance(base.type, StateListType) else found
 
 
-def bucket_index(c: Lowering, node: ast.AST, type_: ValueType, value: Value) -> str:
+def bucket_index(c: Lowering, type_: ValueType, value: Value) -> str:
     """The counter that an INT or FLOAT belongs to: as many edges are below it."""
     if value.kind is Kind.INT:
-        # An int is above an edge just where it is above the edge's floor. Edges outside int64 are below all or none.
-        below = sum(e < -(2**63) for e in type_.edges)
-        floors = tuple(math.floor(e) if e < 2**63 else 2**63 - 1 for e in type_.edges[below:])
-        found = f"bucket_of({c.program.table('int64', floors)}, {value.code})"
-        return c.temp(f"{found} + {below}" if below else found)
+        # An int is above an edge just where it is above the edge's floor; edges go to 2**53 at most.
+        floors = tuple(math.floor(e) for e in type_.edges)
+        return c.temp(f"bucket_of({c.program.table('int64', floors)}, {value.code})")
     edges = tuple(float(e) for e in type_.edges)
-    if edges != type_.edges:
-        raise c.error(node, "an int edge beyond 2**53 is no float", "write the edges as floats")
     number = c.atom(value.code)
     c.guard(f"{number} != {number}", status.RANGE)
     return c.temp(f"bucket_of({c.program.table('float64', edges)}, {number})")

@@ -6,6 +6,7 @@ import ast
 import builtins
 from typing import TYPE_CHECKING
 
+from runner.errors import CompileError
 from runner.fold.lower import Lowering, statement
 from runner.fold.lower_lists import list_range, listed_at
 from runner.fold.lower_names import plain
@@ -139,18 +140,20 @@ def _store(c: Lowering, target: ast.expr, value: Value) -> None:
 def _if(c: Lowering, node: ast.If) -> None:
     try:
         test = truth_of(c, node.test)
-    finally:
-        # Also behind an error: the branches may tell types that the test needs.
-        before = c.assigned
-        with c.captured(depth=1) as first:
-            c.assigned = None if before is None else set(before)
-            c.body(node.body)
-            after_first = c.assigned
-        with c.captured(depth=1) as second:
-            c.assigned = None if before is None else set(before)
-            c.body(node.orelse)
-            after_second = c.assigned
-        c.assigned = _meet(after_first, after_second)
+    except CompileError as error:
+        # The branches may tell types that the test needs.
+        c.errors.append(error)
+        test = "False"
+    before = c.assigned
+    with c.captured(depth=1) as first:
+        c.assigned = None if before is None else set(before)
+        c.body(node.body)
+        after_first = c.assigned
+    with c.captured(depth=1) as second:
+        c.assigned = None if before is None else set(before)
+        c.body(node.orelse)
+        after_second = c.assigned
+    c.assigned = _meet(after_first, after_second)
     c.line(f"if {test}:")
     with c.indented():
         c.lines.extend(first)
@@ -271,9 +274,9 @@ def _called(c: Lowering, node: ast.expr) -> object:
 def _for_range(c: Lowering, node: ast.For, over: ast.Call, target: ast.expr) -> None:
     try:
         bounds = _range(c, over)
-    except Exception:
-        _body(c, node, lambda: _assign_target(c, target, Value(INT, "0")))
-        raise
+    except CompileError as error:
+        c.errors.append(error)
+        bounds = "0"
     c.temps += 1
     index = f"t{c.temps}"
     c.line(f"for {index} in range({bounds}):")

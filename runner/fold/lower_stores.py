@@ -190,7 +190,7 @@ def _add(c: Lowering, node: ast.AST, owner: StateListType, value: Value) -> None
     value = plain(c, value)
     if value.kind not in (Kind.INT, Kind.FLOAT):
         raise c.error(node, f"{owner.name}.add takes an int or a float, not {describe(value.type)}")
-    index = bucket_index(c, node, owner.type, c.required(node, value))
+    index = bucket_index(c, owner.type, c.required(node, value))
     counter = stored_at(owner, index).code
     c.line(f"{counter} = {c.checked(f'add({counter}, 1)', status.OVERFLOW)}")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from runner import Event, Projection, definition_of
@@ -113,7 +114,7 @@ class Folded:
         return True
 
     def _kernel(self, function: CompiledFunction, event: Event, k: int) -> int:
-        type_id = self._id(event.type)
+        type_id = self.text_id(event.type)
         arrays = [self._array(ref, event) for ref in function.arrays]
         before = self.rows.copy()
         while True:
@@ -123,9 +124,40 @@ class Folded:
             self.texts.reserve(len(self.texts), max(4096, 2 * self.texts.size))
             self.rows[:] = before
 
-    def _id(self, text: str) -> int:
-        import pyarrow as pa
+    def call_key(self, function: CompiledFunction, event: Event, k: int = 0) -> tuple[int, ...]:
+        """(status, words...) of a handler's key."""
+        arrays = [self._array(ref, event) for ref in function.arrays]
+        type_id = self.text_id(event.type)
+        found = self.both.module[function.name](self.texts.pool, 0, 0, k, type_id, *arrays)
+        return tuple(int(w) for w in found)
 
+    def set(self, **values: Any) -> None:
+        """Put values into both states; buckets as their counters."""
+        for f in self.both.definition.fields:
+            value = values[f.name]
+            if f.type.kind is Kind.BUCKETS:
+                self.rows[0][f"f_{f.name}"] = value
+                self.state.__dict__[f.name] = Buckets(f.type.edges, value)
+                continue
+            setattr(self.state, f.name, value)
+            self.rows[0][f"f_{f.name}"] = 0 if value is None else kernel_value(value, f.type, self.text_id)
+            if f.type.optional:
+                self.rows[0][f"v_{f.name}"] = value is not None
+
+    def moved(self, to: Folded) -> Folded:
+        """The same state, its texts in the other's pool."""
+        moved = Folded(self.both)
+        moved.texts = to.texts
+        moved.set(
+            **{
+                f.name: list(v) if isinstance(v := self.state.__dict__[f.name], Buckets) else v
+                for f in self.both.definition.fields
+            }
+        )
+        return moved
+
+    def text_id(self, text: str) -> int:
+        """The pool id of a text."""
         return int(self.texts.intern(pa.array([text], pa.utf8()))[0])
 
     def _array(self, ref: ArrayRef, event: Event) -> Any:
@@ -149,16 +181,16 @@ class Folded:
     def _header(self, ref: ArrayRef, event: Event) -> Any:
         value = getattr(event, "aggregate_id" if ref.part == "values" and ref.name == "aggregate_id" else ref.name)
         if ref.part == "map":
-            return np.array([self._id(value)], np.int64)
+            return np.array([self.text_id(value)], np.int64)
         if ref.name == "aggregate_id":
             return np.zeros(1, np.uint32)
         type_ = ValueType(Kind.DATETIME if ref.name == "recorded_at" else Kind.INT)
-        return np.array([kernel_value(value, type_, self._id)], np.int64)
+        return np.array([kernel_value(value, type_, self.text_id)], np.int64)
 
     def _column(self, part: str, values: Any, type_: ValueType) -> Any:
         if part == "valid":
             return np.array([v is not None for v in values], np.uint8)
-        held = [0 if v is None else kernel_value(v, type_, self._id) for v in values]
+        held = [0 if v is None else kernel_value(v, type_, self.text_id) for v in values]
         if type_.kind not in (Kind.STR, Kind.UUID, Kind.ENUM):
             return np.array(held, value_dtype(type_))
         distinct = sorted({h for h, v in zip(held, values, strict=True) if v is not None}, reverse=True)
