@@ -84,7 +84,7 @@ class Number(click.ParamType[int]):
 @click.option("--workers", type=click.IntRange(min=0), default=0, help="0: one for each core.")
 @click.option("--fresh", is_flag=True, help="Make the ledger and the log again.")
 def command(session: Session, events: int, directory: Path, seed: int, engine: Any, workers: int, fresh: bool) -> None:
-    """Make a seeded ledger as Parquet files, sync it into a log, rebuild three read models in one pass, show the figures.
+    """Make a seeded ledger as Parquet files, sync it, rebuild three read models in one pass, show the figures.
 
     The ledger has accounts of Zipf-like sizes, eight currencies and four event types. Everything lies in a directory of
     its own, with a runner.toml to play with afterwards. A second run keeps ledger and log, and rebuilds; with other

@@ -18,6 +18,9 @@ __all__ = ["SampledType", "module_text", "sampled_types"]
 
 MOST_TYPES = 40
 MOST_FIELDS = 40
+MONEY_SCALE = 4
+_MONEY = ("amount", "price", "total", "sum", "balance", "cost", "fee", "tax")
+"""Names of numbers that are better not floats, where the sample has few digits behind the point."""
 _TOTALS = ("amount", "total", "sum", "price", "quantity", "count", "value", "added", "size", "points", "balance")
 
 Path = tuple[str, ...]
@@ -123,6 +126,12 @@ class _Writer:
             # A value under an object that is sometimes missing is itself sometimes missing.
             made = guess(inner, max(expected, shape.seen), texts_only=self._texts_only)
             where = _shown(".".join(path))
+            if (
+                made.annotation == "float"
+                and 0 < inner.scale <= MONEY_SCALE
+                and any(w in path[-1].lower() for w in _MONEY)
+            ):
+                made = Guess("Decimal", scale=max(inner.scale, 2), optional=made.optional)
             if not all(path):
                 notes.append(f"left out: {where} (a key without a name)")
                 continue

@@ -52,8 +52,18 @@ class LogEvents:
         reader = pa.RecordBatchReader.from_batches(self.schema, self.batches())
         return reader.__arrow_c_stream__(requested_schema)
 
+    def heads(self, most: int = 64) -> Iterator[pa.RecordBatch]:
+        """The first batch of some partitions of each segment, about ``most`` in all: a sample."""
+        spread = max(1, len(self._log.manifest.segments) * self._log.partitions // most)
+        return self._batches(spread)
+
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Record batches of at most 131,072 rows (with payloads, as they were compressed)."""
+        return self._batches(0)
+
+    def _batches(self, spread: int) -> Iterator[pa.RecordBatch]:
+        """All, or with ``spread`` only the first batch of every so many streams."""
+        streams = 0
         manifest = self._log.manifest
         store = Store(self._log.path, verify=True)
         types = pa.array(manifest.types, pa.utf8())
@@ -61,6 +71,9 @@ class LogEvents:
         tenants = pa.array([tenant for _, tenant in manifest.scopes], pa.utf8())
         for segment in manifest.segments:
             for partition in store.container(segment.events_file).partitions:
+                streams += 1
+                if spread and streams % spread:
+                    continue
                 events = store.stream(segment, segment.events_file, partition)
                 raw = store.stream(segment, segment.raw_file, partition) if self._payloads else None
                 if events is None:
@@ -74,6 +87,8 @@ class LogEvents:
                         columns.append(payload)
                     yield pa.record_batch(columns, schema=self.schema)
                     start = stop
+                    if spread:
+                        break
 
 
 def _without(rows: int) -> Iterator[int]:

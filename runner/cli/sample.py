@@ -192,7 +192,7 @@ def _csv(files: tuple[Path, ...]) -> Sample:
         lines = lines[:-1] or lines
     delimiter = max(",;\t|", key=lambda c: lines[0].count(c)) if lines else ","
     rows = list(csv.DictReader(lines, delimiter=delimiter))
-    records = tuple({k: v for k, v in row.items() if k is not None} for row in rows if None not in row.values())
+    records = tuple({k: v or None for k, v in row.items() if k is not None} for row in rows if None not in row.values())
     return Sample(files, "csv", records, len(head) < 1 << 20 and len(files) == 1, delimiter, encoding)
 
 

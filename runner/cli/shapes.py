@@ -19,6 +19,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s?(Z|[+-
 _ZONED = re.compile(r".*(Z|[+-]\d\d(:?\d\d)?)")
 _INT64 = 2**63
 DISTINCT_KEPT = 2_000
+NO_SCALE = 99
 DEPTH = 6
 """Objects nested deeper are not looked into."""
 
@@ -31,6 +32,7 @@ class ValueShape:
     kinds: Counter[str] = field(default_factory=Counter)
     texts: Counter[str] = field(default_factory=Counter)
     scale: int = 0
+    """The most digits behind the point, of numbers and of numbers in texts."""
     wide: bool = False
     """An integer beyond int64."""
     distinct: set[object] = field(default_factory=set)
@@ -63,6 +65,8 @@ class ValueShape:
             self.distinct.add(value)
         if kind == "int" and not -_INT64 <= int(str(value)) < _INT64:
             self.wide = True
+        if isinstance(value, float):
+            self.scale = max(self.scale, _digits(value))
         if isinstance(value, str):
             text = _text_kind(value)
             self.texts[text] += 1
@@ -73,6 +77,12 @@ class ValueShape:
     def values(self) -> int:
         """How many were not null."""
         return self.seen - self.kinds["null"]
+
+
+def _digits(value: float) -> int:
+    """Digits behind the point as a person wrote them; many where it was written with an exponent."""
+    text = repr(value)
+    return NO_SCALE if "e" in text or "n" in text else len(text.partition(".")[2].rstrip("0"))
 
 
 def _kind(value: object) -> str:
