@@ -92,14 +92,13 @@ def update(
         behind = [d for d in definitions if d.name in live and live[d.name].position < cut.position]
         work = _Update(run, ledger, models, log, cut, live)
         work.check_unchanged(plan, [d for d in definitions if d.name in live and d not in behind])
-        if behind:
-            _fold_new(stack, config, wish, work, behind, damaged)
-        again = tuple(d.name for d in definitions if d.name in damaged)
-        if again:
+
+        def fold_again(names: set[str]) -> None:
             # The claims on the damaged versions are not in the way: a rebuild writes the next one.
+            chosen = [d.name for d in definitions if d.name in names]
             report = rebuild(
                 config,
-                again,
+                chosen,
                 engine=engine,
                 workers=workers,
                 address=address,
@@ -108,7 +107,15 @@ def update(
                 listener=listener,
             )
             work.reports |= {p.name: p for p in report.projections}
-        return work.report(definitions, nothing_new=not behind and not again, folded_again=damaged)
+
+        known = set(damaged)
+        if known:
+            fold_again(known)  # first: nothing can be published while files of a live version are gone
+        if behind:
+            _fold_new(stack, config, wish, work, behind, damaged)
+        if damaged.keys() - known:
+            fold_again(set(damaged) - known)
+        return work.report(definitions, nothing_new=not behind and not damaged, folded_again=damaged)
 
 
 def _live(models: ReadModels, definitions: Sequence[ProjectionDefinition]) -> tuple[dict[str, Version], dict[str, str]]:
