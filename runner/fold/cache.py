@@ -43,7 +43,7 @@ def cache_directory() -> Path:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError:
             continue
-        if os.access(directory, os.W_OK) and directory.stat().st_uid == os.getuid():
+        if os.access(directory, os.W_OK) and directory.stat().st_uid == base.stat().st_uid == os.getuid():
             return directory
     return Path(tempfile.mkdtemp(prefix="projection-runner-"))
 

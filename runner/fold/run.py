@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from runner.batch import AggregateDictionary, Batch
 from runner.definition import ProjectionDefinition
-from runner.errors import FoldFailure, ProofError
+from runner.errors import FoldFailure, LogError, ProofError
 from runner.fold.bind import Binder
 from runner.fold.kernel import INFO_SIZE, NO_KEYS
 from runner.fold.outcome import Batches, PartitionOutcome, ProjectionOutcome, SavedRows
@@ -133,6 +133,7 @@ class _Attempt:
         info = np.zeros(INFO_SIZE, np.int64)
         no_rows = np.zeros(0, np.uint32)
         for batch in batches:
+            self._check_types(batch)
             rows = no_rows
             if self.by_aggregate:
                 used = _used(batch) if self.updates else None
@@ -148,6 +149,14 @@ class _Attempt:
                 self._stopped(code, info, batch)
             self.counts += cursors
             self.batches += 1
+
+    def _check_types(self, batch: Batch) -> None:
+        # The kernel looks types up without asking; a plan made before the last sync may know fewer.
+        if len(batch) and int(batch.types.max()) >= len(self.counts):
+            raise LogError(
+                f"a batch of {batch.segment} has type code {int(batch.types.max())}, and the plan knows {len(self.counts)} types",
+                hint="plan the fold with the types of the manifest that the batches come from",
+            )
 
     def _states(self, batch: Batch) -> list[Any]:
         """The kernel's arguments from the pool on, with room in each."""
