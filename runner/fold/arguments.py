@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field as data_field
+from functools import cached_property
 
 from runner.definition import EventField
 from runner.fold.lower import ArrayRef
-from runner.values import Kind, ValueType
+from runner.values import Kind, PayloadColumn, ValueType
 
 __all__ = ["Argument", "argument_type"]
 
@@ -23,6 +24,14 @@ class Argument:
     ref: ArrayRef
     event_type: str = ""
     field: EventField | None = None
+    place: int = data_field(default=-1, compare=False)
+    """Arguments of one place are parts of one column: values, validity, dictionary map."""
+
+    @cached_property
+    def column(self) -> PayloadColumn:
+        """The column of the log that holds the field for the stored type."""
+        assert self.field is not None
+        return self.field.column(self.event_type)
 
     @property
     def type(self) -> ValueType:

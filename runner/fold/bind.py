@@ -58,7 +58,7 @@ class Binder:
 
     def __init__(self, arguments: Sequence[Argument], texts: Texts, scopes: Sequence[tuple[str, str]]) -> None:
         self._arguments, self._texts, self._scopes = arguments, texts, scopes
-        self._columns: dict[tuple[str, EventField, str], dict[str, Array] | Unbound] = {}
+        self._columns: dict[int, dict[str, Array] | Unbound] = {}
 
     def bind(self, batch: Batch) -> Bound:
         """The batch's arrays; those that cannot be bound are empty and must not be read."""
@@ -89,42 +89,40 @@ class Binder:
         return values
 
     def _payload(self, argument: Argument, batch: Batch) -> Array:
-        field, ref = argument.field, argument.ref
-        assert field is not None
-        array = batch.payload.get(field.column(argument.event_type))
+        ref = argument.ref
+        array = batch.payload.get(argument.column)
         if array is None:
             return _NO_LISTS if ref.part == "offsets" else _EMPTY[argument_type(argument)]
-        _, _, inner = ref.name.partition(".")
-        whole = ref.scope == "event" or ref.part == "offsets"
-        key = (argument.event_type, field, "" if whole else f"[].{inner}")
-        found = self._columns.get(key)
+        found = self._columns.get(argument.place)
         if found is None:
             try:
-                found = self._prepared(argument, field, array, inner, whole=whole)
+                found = self._prepared(argument, array)
             except Unbound as reason:
                 found = reason
-            self._columns[key] = found
+            self._columns[argument.place] = found
         if isinstance(found, Unbound):
             raise found
         return found[ref.part]
 
-    def _prepared(
-        self, argument: Argument, field: EventField, array: PayloadArray, inner: str, *, whole: bool
-    ) -> dict[str, Array]:
-        place = f"{argument.event_type}.{argument.ref.name}"
+    def _prepared(self, argument: Argument, array: PayloadArray) -> dict[str, Array]:
+        """A column's arrays, by part."""
+        field = argument.field
+        assert field is not None
+        name = f"{argument.event_type}.{argument.ref.name}"
         if field.type.kind is Kind.LIST:
-            _check_list(array, field, place)
-        if whole:
-            if field.type.kind is Kind.LIST:
-                return {"offsets": array.values}
-            return self._scalars(array, field.type, field, place)
+            _check_list(array, field, name)
+        if argument.ref.part == "offsets":
+            return {"offsets": array.values}
+        if argument.ref.scope == "event":
+            return self._scalars(array, field.type, field, name)
+        _, _, inner = argument.ref.name.partition(".")
         if inner:
             record = field.type.element
             assert record is not None
             one = next(f for f in record.fields if f.name == inner)
-            return self._scalars(array.fields[inner], one.type, one, place)
+            return self._scalars(array.fields[inner], one.type, one, name)
         assert array.element is not None
-        return self._scalars(array.element, argument.type, None, place)
+        return self._scalars(array.element, argument.type, None, name)
 
     def _scalars(
         self, array: PayloadArray, type_: ValueType, field: EventField | RecordField | None, place: str

@@ -45,12 +45,12 @@ def arrow_column(values: Array, valid: Array | None, type_: ValueType, texts: Te
         return members.take(pa.array(values, pa.int64(), mask=missing))
     if type_.kind is Kind.DECIMAL:
         return _decimals(values, missing, type_)
-    if type_.kind is Kind.BOOL:
-        return pa.array(values != 0, pa.bool_(), mask=missing)
+    # Always a copy: states are memory that the next partition uses again.
+    held = np.packbits(values != 0, bitorder="little") if type_.kind is Kind.BOOL else np.array(values)
     if type_.kind is Kind.DATE:
-        return pa.array(values.astype(np.int32), pa.int32(), mask=missing).view(pa.date32())
-    numbers = pa.array(np.array(values), mask=missing)  # a copy: states are memory that is used again
-    return numbers if type_.kind in (Kind.INT, Kind.FLOAT) else numbers.view(arrow_type(type_))
+        held = held.astype(np.int32)
+    plain = pa.Array.from_buffers(arrow_type(type_), len(values), [None, pa.py_buffer(held)])
+    return _with_nulls(plain, missing)
 
 
 def kernel_column(column: pa.Array, type_: ValueType, texts: Texts) -> tuple[Array, Array | None]:

@@ -17,7 +17,7 @@ What the kernel gets and gives (all arrays; ``P`` projections, ``T`` type codes)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from runner.definition import EventField, ProjectionDefinition
@@ -81,12 +81,15 @@ class KernelSource:
     users: list[set[int]] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     every: bool = False
+    places: dict[Argument, int] = field(default_factory=dict)
 
     def argument(self, ref: ArrayRef, event_type: str, handler: Handler, projection: int) -> str:
         """The name of a column's argument, entered where it is new."""
         found = Argument(ref) if ref.scope == "header" else _payload(ref, event_type, handler)
         if found not in self.arguments:
-            self.arguments.append(found)
+            # Offsets are a part of the list, the other parts of its elements: two columns of one name.
+            whole = replace(found, ref=replace(ref, part="offsets" if ref.part == "offsets" else "values"))
+            self.arguments.append(replace(found, place=self.places.setdefault(whole, len(self.places))))
             self.users.append(set())
         place = self.arguments.index(found)
         self.users[place].add(projection)

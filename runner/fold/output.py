@@ -12,7 +12,7 @@ from runner.definition import KeyPart, ProjectionDefinition
 from runner.fold.columns import arrow_column, kernel_column, read_states, state_columns
 from runner.fold.plain_events import LogNames
 from runner.fold.rows import HASH_COLUMNS, key_schema, row_schema
-from runner.fold.states import ALIVE, StateRows
+from runner.fold.states import ALIVE, StateRows, put, taken
 from runner.fold.tables import AggregateRows, KeyRows
 from runner.fold.texts import Texts
 from runner.kernels.hash import order_by_hash
@@ -117,9 +117,9 @@ def load_states(keys: Keys, states: StateRows, table: pa.Table) -> States:
         saved = np.repeat(states.default, table.num_rows)
         read_states(keys.definition, table, keys.texts, saved)
         saved[ALIVE] = 1
-        states.rows[rows] = saved
+        put(states.rows, rows, saved)
     states.reserve(len(keys))
-    return states.rows[: len(keys)].copy()
+    return states.copied(len(keys))
 
 
 def changed_rows(keys: Keys, states: StateRows, before: States | None) -> tuple[pa.Table, pa.Table | None]:
@@ -141,7 +141,7 @@ def changed_rows(keys: Keys, states: StateRows, before: States | None) -> tuple[
 
 def _rows_table(keys: Keys, states: States, rows: Int64s) -> pa.Table:
     whole = len(rows) == len(states) and bool((rows == np.arange(len(rows))).all())
-    columns = keys.columns(rows) | state_columns(keys.definition, states if whole else states[rows], keys.texts)
+    columns = keys.columns(rows) | state_columns(keys.definition, states if whole else taken(states, rows), keys.texts)
     schema = row_schema(keys.definition, keys.names.identity)
     arrays = [columns[f.name] if columns[f.name].type == f.type else columns[f.name].cast(f.type) for f in schema]
     return pa.table(arrays, schema=schema)

@@ -76,15 +76,18 @@ class FoldPlan:
         if self.compiled:
             self.kernel()
 
+    @cached_property
     def group_of(self) -> npt.NDArray[np.int32]:
         """By type code: the group of the kernel's loops that fold the type, 0 for none."""
         others = len(self.groups) + 1 if self.every else 0
         place = {name: n for n, name in enumerate(self.groups, 1)}
         return np.array([place.get(name, others) for name in self.names.types], np.int32)
 
-    def handled(self, definition: ProjectionDefinition) -> npt.NDArray[np.bool_]:
-        """By type code: whether the projection has a handler for the type."""
-        return np.array([bool(definition.handlers_of(name)) for name in self.names.types], np.bool_)
+    @cached_property
+    def handled(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """By projection: by type code, whether it has a handler for the type."""
+        types = self.names.types
+        return {d.name: np.array([bool(d.handlers_of(name)) for name in types], np.bool_) for d in self.definitions}
 
 
 def plan_fold(

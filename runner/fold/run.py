@@ -102,11 +102,9 @@ class _Attempt:
     ) -> None:
         self.plan, self.active, self.updates = plan, active, saved is not None
         self.room = _rooms.setdefault(plan.digest, _Room())
-        self.texts = Texts(plan.constants)
+        self.texts, self.type_ids = Texts.begun(plan.constants, plan.names.types)
         self.aggregates = AggregateRows()
         self.binder = Binder(plan.arguments, self.texts, plan.names.scopes)
-        self.type_ids = self.texts.intern(pa.array(plan.names.types, pa.utf8()))
-        self.group_of = plan.group_of()
         self.counts = np.zeros(len(plan.names.types), np.int64)
         self.batches = 0
         self.definitions = [plan.definition(name) for name in plan.compiled]
@@ -142,7 +140,7 @@ class _Attempt:
             self._check_bound(bound.refused)
             cursors = np.zeros(len(self.counts), np.int64)
             code = kernel.fold(
-                info, self.active, self.group_of, self.type_ids, cursors, batch.types, batch.aggregate.view(np.uint32), rows,
+                info, self.active, self.plan.group_of, self.type_ids, cursors, batch.types, batch.aggregate.view(np.uint32), rows,
                 *self._states(batch), *bound.arrays,
             )  # fmt: skip
             if code:
@@ -202,7 +200,7 @@ class _Attempt:
         rows, deleted = changed_rows(self.keys[n], self.states[n], self.before.get(n))
         if self.updates and deleted is None:
             deleted = key_schema(definition, self.plan.names.identity).empty_table()
-        folded = int(self.counts[self.plan.handled(definition)].sum())
+        folded = int(self.counts[self.plan.handled[definition.name]].sum())
         return ProjectionOutcome(rows, deleted, folded, int(self.counts.sum()) - folded)
 
     def give_back(self) -> None:

@@ -21,7 +21,7 @@ from runner.definition import ProjectionDefinition
 from runner.field_values import EPOCH, microseconds, scaled
 from runner.values import Kind, ValueType
 
-__all__ = ["ALIVE", "StateRows", "default_row", "kernel_value", "state_dtype", "state_fields", "value_dtype"]
+__all__ = ["ALIVE", "StateRows", "default_row", "kernel_value", "put", "state_dtype", "state_fields", "taken", "value_dtype"]
 
 States = npt.NDArray[np.void]
 StateColumn = tuple[str, str] | tuple[str, str, tuple[int]]
@@ -131,6 +131,10 @@ class StateRows:
             _bytes(rows)[: self.ready] = _bytes(self.rows)[: self.ready]
             self.rows = rows
 
+    def copied(self, count: int) -> States:
+        """A copy of the first ``count`` rows, bytes between the fields included."""
+        return _bytes(self.rows)[:count].copy().view(self.rows.dtype).reshape(count)
+
     def reserve(self, count: int) -> None:
         """Make room for ``count`` rows in all, with defaults in the new ones."""
         if count > self.ready:
@@ -142,3 +146,13 @@ class StateRows:
 
 def _bytes(rows: States) -> npt.NDArray[np.uint8]:
     return rows.view(np.uint8).reshape(len(rows), rows.dtype.itemsize)
+
+
+def taken(states: States, rows: npt.NDArray[np.int64]) -> States:
+    """A copy of these rows; as bytes, which numpy copies many times faster than structured values."""
+    return np.take(_bytes(states), rows, axis=0).view(states.dtype).reshape(len(rows))
+
+
+def put(states: States, rows: npt.NDArray[np.int64], values: States) -> None:
+    """``states[rows] = values``, as bytes."""
+    _bytes(states)[rows] = _bytes(values)

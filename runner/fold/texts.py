@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,14 @@ class Texts:
         ids = self.intern(pa.array(constants, pa.utf8()))
         # The empty text is 0 already; behind it the constants stand in their order, else literals would name others.
         assert ids.tolist() == list(range(len(constants))), constants
+
+    @staticmethod
+    def begun(constants: tuple[str, ...], more: tuple[str, ...]) -> tuple[Texts, Int64s]:
+        """A pool with the constants and ``more`` texts, and the ids of the latter; made once, then copied."""
+        texts, ids = _begun(constants, more)
+        copy = object.__new__(Texts)
+        copy.pool = Pool(*(array.copy() for array in texts.pool))
+        return copy, ids
 
     def __len__(self) -> int:
         return int(self.pool.used[0])
@@ -92,3 +101,9 @@ class Texts:
         if size > _LARGEST_TEXT_ARRAY:
             return pa.LargeStringArray.from_buffers(len(ids), pa.py_buffer(offsets), pa.py_buffer(data))
         return pa.StringArray.from_buffers(len(ids), pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data))
+
+
+@lru_cache(maxsize=64)
+def _begun(constants: tuple[str, ...], more: tuple[str, ...]) -> tuple[Texts, Int64s]:
+    texts = Texts(constants)
+    return texts, texts.intern(pa.array(more, pa.utf8()))
