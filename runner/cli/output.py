@@ -35,6 +35,9 @@ __all__ = [
     "stdout_console",
 ]
 
+LONGEST = 300
+"""Characters of an unforeseen error's message."""
+
 PRINTED_WIDTH = 160
 """Columns of a table that goes to a file or pipe, where no terminal says how wide it is."""
 
@@ -171,8 +174,9 @@ def _described(error: Exception) -> tuple[str, str, int]:
         return f"{error.strerror}{name}", _OS_HINTS.get(error.errno or 0, ""), 1
     if isinstance(error, MemoryError):
         return "out of memory", "fewer workers need less: --workers 1", 1
-    first = str(error).strip().splitlines()[:1]
-    return f"{type(error).__name__}: {first[0] if first else 'no message'}", "--debug shows where it came from", 1
+    first = (str(error).strip().splitlines() or ["no message"])[0]
+    text = first if len(first) <= LONGEST else f"{first[:LONGEST]} ..."
+    return f"{type(error).__name__}: {text}", "this should not happen: --debug shows where it came from", 1
 
 
 _OS_HINTS = {
