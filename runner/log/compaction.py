@@ -29,8 +29,8 @@ from runner.log.identity import partitions_of
 from runner.log.publication import discard, remove_garbage
 from runner.log.segment_build import PartitionRows, write_segment
 from runner.log.store import Store
-from runner.log.streams import HEADER_COLUMNS, Aggregates, EventRows, raw_texts, read_events
-from runner.log.threads import in_order
+from runner.log.streams import HEADER_COLUMNS, Aggregates, EventRows, raw_texts
+from runner.log.threads import in_order, threads_for
 from runner.stats import Listener, StageFinished, StageStarted
 from runner.steps import reached
 
@@ -44,12 +44,17 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "compact"]
 
 
+KEPT_TAIL_BYTES = 1 << 20
+"""Payloads of smaller tail batches stay decompressed while all partitions take theirs."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """How large one merged segment may get; bounds the memory of compaction and of readers of raw payloads."""
 
     events: int = 256_000_000
-    partition_payload_bytes: int = 192 << 20
+    partition_payload_bytes: int = 96 << 20
+    """Of the largest partition; where one aggregate has most events, segments stay smaller."""
 
 
 def compact(writer: LogWriter, listener: Listener, limits: Limits) -> int:
@@ -95,12 +100,25 @@ def _groups(segments: tuple[Segment, ...], limits: Limits, partitions: int) -> l
     for segment in segments:
         last = groups[-1] if groups else []
         events = sum(s.events for s in last) + segment.events
-        size = sum(s.payload_bytes for s in last) + segment.payload_bytes
-        if last and events <= limits.events and size <= limits.partition_payload_bytes * partitions:
+        size = int(_payloads([*last, segment], partitions).max())
+        if last and events <= limits.events and size <= limits.partition_payload_bytes:
             last.append(segment)
         else:
             groups.append([segment])
     return groups
+
+
+def _payloads(segments: list[Segment], partitions: int) -> npt.NDArray[np.int64]:
+    """About how many bytes of payload each partition has, int64[P]: as its share of the events says."""
+    total = np.zeros(partitions, np.int64)
+    for segment in segments:
+        for chunk in segment.events_file.chunks:
+            size = segment.payload_bytes * chunk.rows // segment.events
+            if segment.tail:
+                total += size // partitions
+            else:
+                total[chunk.partition] += size
+    return total
 
 
 @dataclass(frozen=True)
@@ -121,12 +139,14 @@ class _Merge:
         self._group = group
         self._id = segment_id
         self._types = writer.manifest.types
+        self._tail_texts: dict[str, pa.Array] = {}
+        self._threads = threads_for(int(_payloads(group, self._partitions).max()))
 
     def write(self) -> Segment:
         filled = [p for p in range(self._partitions) if self._has(p)]
         span = (self._group[0].first, self._group[-1].last)
         rows: list[Callable[[], PartitionRows]] = [partial(self._rows, p) for p in filled]
-        segment = write_segment(rows, self._store.folder, self._id, span, tail=False)
+        segment = write_segment(rows, self._store.folder, self._id, span, tail=False, threads=self._threads)
         try:
             columns = self._columns(self._carried(), filled)
         except BaseException:
@@ -141,10 +161,9 @@ class _Merge:
     def _parts(self, partition: int) -> list[_Part]:
         parts = []
         for segment in self._group:
-            stream = self._store.stream(segment, segment.events_file, partition)
-            if stream is None:
+            rows = self._store.rows(segment, partition)
+            if rows is None:
                 continue
-            rows = read_events(stream)
             if segment.tail:
                 mine = partitions_of(rows.aggregates.hi, self._partitions) == partition
                 kept = np.flatnonzero(mine[rows.codes])
@@ -184,11 +203,17 @@ class _Merge:
         return PartitionRows(partition, header, codes[order], aggregates, *gather_texts(*text_buffers(texts), order))
 
     def _texts(self, part: _Part, partition: int) -> pa.Array:
+        if part.segment.id in self._tail_texts:
+            return self._tail_texts[part.segment.id].take(pa.array(part.kept))
         stream = self._store.stream(part.segment, part.segment.raw_file, partition)
         if stream is None:
             raise LogDamaged(f"{self._store.folder / part.segment.raw_file.name}: partition {partition} is missing")
         texts = raw_texts(stream)
-        return texts.take(pa.array(part.kept)) if part.segment.tail else texts
+        if part.segment.tail:
+            if part.segment.payload_bytes < KEPT_TAIL_BYTES:
+                self._tail_texts[part.segment.id] = texts
+            return texts.take(pa.array(part.kept))
+        return texts
 
     # Columns ----------------------------------------------------------------------------------------------------------
 
@@ -207,7 +232,7 @@ class _Merge:
                 for digest in carried
             }
             move = partial(self._move_columns, carried)
-            for partition, streams in zip(filled, in_order(move, filled), strict=True):
+            for partition, streams in zip(filled, in_order(move, filled, self._threads), strict=True):
                 for digest, rows, stream in streams:
                     files[digest].add(partition, rows, stream)
             return {digest: replace(carried[digest], file=file.finish()) for digest, file in files.items()}

@@ -13,13 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import LogDamaged, LogError, LogFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = [
@@ -106,6 +105,11 @@ class Segment:
     def events(self) -> int:
         return self.last - self.first + 1
 
+    def largest_payload(self) -> int:
+        """Bytes of payload of its largest partition, as its share of the events says."""
+        most = max((c.rows for c in self.events_file.chunks), default=0)
+        return self.payload_bytes * most // max(self.events, 1)
+
     def files(self) -> list[SegmentFile]:
         return [self.events_file, self.raw_file, *(c.file for c in self.columns.values())]
 
@@ -148,28 +152,35 @@ class Manifest:
         return {f.name for s in self.segments for f in s.files()}
 
     def to_bytes(self) -> bytes:
-        body = {"format": FORMAT, **asdict(self)}
-        for segment in body["segments"]:
-            # JSON has text keys, and they sort as texts: the checksum is over what will be read back.
-            for name in ("types", "sources"):
-                segment[name] = {str(code): n for code, n in segment[name].items()}
-            for name in ("events_file", "raw_file"):
-                _pack(segment[name])
-            for stored in segment["columns"].values():
-                _pack(stored["file"])
-        body["checksum"] = _checksum(body)
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode() + b"\n"
+        """One JSON object; its first member is the SHA-256 of the object without it."""
+        body = {
+            "format": FORMAT,
+            **vars(self),
+            "sources": [vars(s) for s in self.sources],
+            "segments": [_segment_body(s) for s in self.segments],
+        }
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        return _CHECKSUM % hashlib.sha256(text).hexdigest().encode() + text[1:]
 
 
-def _pack(file: dict[str, Any]) -> None:
+_CHECKSUM = b'{"checksum":"%s",'
+
+
+def _checked(raw: bytes) -> bool:
+    """Whether the bytes are what ``to_bytes`` made."""
+    rest = raw[len(_CHECKSUM % (b"0" * 64)) :]
+    return raw.startswith(_CHECKSUM % hashlib.sha256(b"{" + rest).hexdigest().encode())
+
+
+def _segment_body(segment: Segment) -> dict[str, Any]:
+    columns = {k: {**vars(c), "file": _file_body(c.file)} for k, c in segment.columns.items()}
+    files = {"events_file": _file_body(segment.events_file), "raw_file": _file_body(segment.raw_file)}
+    return {**vars(segment), **files, "columns": columns}
+
+
+def _file_body(file: SegmentFile) -> dict[str, Any]:
     # Chunks are most of a manifest: lists instead of objects keep it small.
-    file["chunks"] = [[c["partition"], c["offset"], c["length"], c["rows"], c["digest"]] for c in file["chunks"]]
-
-
-def _checksum(body: Mapping[str, Any]) -> str:
-    plain = {k: v for k, v in body.items() if k != "checksum"}
-    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return {**vars(file), "chunks": [[c.partition, c.offset, c.length, c.rows, c.digest] for c in file.chunks]}
 
 
 def chain_of(before: str, segment: Segment) -> str:
@@ -226,7 +237,7 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
             hint="use the release that wrote it, or sync into a new log directory",
         )
     try:
-        manifest = _manifest(body) if body["checksum"] == _checksum(body) else None
+        manifest = _manifest(body) if _checked(raw) else None
     except (KeyError, TypeError, ValueError, AttributeError):
         manifest = None
     if manifest is None:

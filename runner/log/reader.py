@@ -16,7 +16,7 @@ from runner.log.cut import cut_at
 from runner.log.identity import identity_hash, partition_of
 from runner.log.lock import hold_manifest
 from runner.log.store import Store
-from runner.log.streams import EventRows, raw_texts, read_events
+from runner.log.streams import EventRows, raw_texts
 from runner.log.views import kept_rows, make_batch
 from runner.positions import START, Cut, PartitionId, Position, SourcePosition
 
@@ -234,8 +234,7 @@ class Log:
                 yield segment
 
     def _rows(self, segment: Segment, partition: int) -> EventRows | None:
-        stream = self._store.stream(segment, segment.events_file, partition)
-        return None if stream is None else read_events(stream)
+        return self._store.rows(segment, partition)
 
     def _all_rows(self, segment: Segment) -> Iterator[EventRows]:
         for partition in self._store.container(segment.events_file).partitions:

@@ -25,10 +25,10 @@ from runner.log.container import ContainerWriter
 from runner.log.heads import SegmentHeads, last_known_versions
 from runner.log.manifest import WHOLE, Segment
 from runner.log.streams import Aggregates, Header, events_stream, raw_stream
-from runner.log.threads import in_order
+from runner.log.threads import THREADS, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from runner.log.gather import Dictionary, Gathered
@@ -169,14 +169,22 @@ class _Build:
         return whole, (ids.take(pa.array(firsts)), hi[firsts], lo[firsts], scope[firsts])
 
 
-def write_segment(parts: Iterable[Any], folder: Path, segment_id: str, span: tuple[int, int], *, tail: bool) -> Segment:
+def write_segment(
+    parts: Iterable[Callable[[], PartitionRows]],
+    folder: Path,
+    segment_id: str,
+    span: tuple[int, int],
+    *,
+    tail: bool,
+    threads: int = THREADS,
+) -> Segment:
     """Write events given as functions that make one ``PartitionRows`` each, ascending by partition. Not yet chained."""
     done: list[_Encoded] = []
     with (
         ContainerWriter(folder, f"{segment_id}.events") as events,
         ContainerWriter(folder, f"{segment_id}.raw") as raw,
     ):
-        for encoded in in_order(_encode, parts):
+        for encoded in in_order(_encode, parts, threads):
             events.add(encoded.partition, encoded.rows, encoded.events)
             raw.add(encoded.partition, encoded.rows, encoded.raw)
             done.append(replace(encoded, events=None, raw=None))
@@ -199,8 +207,8 @@ def write_segment(parts: Iterable[Any], folder: Path, segment_id: str, span: tup
     )
 
 
-def _encode(make: Any) -> _Encoded:
-    part: PartitionRows = make()
+def _encode(make: Callable[[], PartitionRows]) -> _Encoded:
+    part = make()
     texts = large_texts(part.data, part.offsets)
     return _Encoded(
         partition=part.partition,

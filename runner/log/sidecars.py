@@ -17,7 +17,7 @@ from runner.log.manifest import Segment, StoredColumn
 from runner.log.publication import discard
 from runner.log.store import Store
 from runner.log.streams import EventRows, raw_texts, read_events
-from runner.log.threads import in_order
+from runner.log.threads import in_order, threads_for
 from runner.payload import BadValue, decode
 from runner.stats import Listener, StageFinished, StageStarted
 from runner.steps import reached
@@ -106,9 +106,10 @@ def _write_columns(
     def decode_partition(partition: int) -> list[tuple[int, pa.Buffer | None]]:
         return _decode(store, segment, partition, wanted, types)
 
+    threads = threads_for(segment.largest_payload())
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(ContainerWriter(store.folder, f"{segment.id}.{w.digest}.col")) for w in wanted]
-        for partition, streams in zip(partitions, in_order(decode_partition, partitions), strict=True):
+        for partition, streams in zip(partitions, in_order(decode_partition, partitions, threads), strict=True):
             for file, (rows, stream) in zip(files, streams, strict=True):
                 if stream is not None:
                     file.add(partition, rows, stream)

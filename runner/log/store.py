@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from runner.log.container import MappedContainer
 from runner.log.manifest import WHOLE, Segment, SegmentFile
+from runner.log.streams import EventRows, read_events
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,7 @@ class Store:
         self.folder = log / "segments"
         self._verify = verify
         self._open: dict[str, MappedContainer] = {}
+        self._tails: dict[str, EventRows] = {}
         self._guard = threading.Lock()
 
     def container(self, file: SegmentFile) -> MappedContainer:
@@ -36,8 +38,15 @@ class Store:
         """The stream with the partition's events, in a tail segment the one with all; None where there is none."""
         return self.container(file).stream(WHOLE if segment.tail else partition)
 
-    def forget(self, names: set[str]) -> None:
-        """Let go of files (of segments that are no more)."""
-        with self._guard:
-            for name in names & set(self._open):
-                del self._open[name]
+    def rows(self, segment: Segment, partition: int) -> EventRows | None:
+        """The header of the partition's events, in a tail segment of all events; None where there is none."""
+        if segment.id in self._tails:
+            return self._tails[segment.id]
+        stream = self.stream(segment, segment.events_file, partition)
+        if stream is None:
+            return None
+        rows = read_events(stream)
+        if segment.tail:
+            # Every partition asks for it, and it is small: views of a few thousand rows.
+            self._tails[segment.id] = rows
+        return rows

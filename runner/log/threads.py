@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["THREADS", "in_order"]
+__all__ = ["THREADS", "in_order", "threads_for"]
+
+MEMORY = 512 << 20
+"""What the payloads of all partitions that are worked on at once should stay below, in bytes."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 THREADS = min(4, os.cpu_count() or 1)
 """How many partitions are worked on at once: kernels, compression and hashing let go of the GIL."""
+
+
+def threads_for(payload_bytes: int) -> int:
+    """How many threads may each hold a partition's payloads, which are copied a few times on their way."""
+    return max(1, min(THREADS, MEMORY // (4 * max(payload_bytes, 1))))
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], threads: int = THREADS) -> Iterator[R]:

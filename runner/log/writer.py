@@ -51,8 +51,8 @@ __all__ = ["LogWriter", "Room"]
 class Room:
     """How much is gathered in memory before a segment is written, and below which size a commit is not partitioned."""
 
-    events: int = 4_000_000
-    payload_bytes: int = 256 << 20
+    events: int = 2_000_000
+    payload_bytes: int = 128 << 20
     whole_below: int = 4096
 
 
@@ -254,8 +254,7 @@ class LogWriter:
     def _forget(self) -> None:
         self._pending = []
         self._source = self._place = None
-        if self._gathered is not None:
-            self._gathered.clear()
+        self._gathered = None
         known = {s.id for s in self.manifest.segments}
         self._heads = {k: v for k, v in self._heads.items() if k in known}
 
