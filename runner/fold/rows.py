@@ -197,6 +197,7 @@ def to_values(column: pa.ChunkedArray | pa.Array, type_: ValueType, enums: Mappi
 def saved_rows(definition: ProjectionDefinition, table: pa.Table, identity: Sequence[str] = ()) -> list[Row]:
     """The rows of a table of ``row_schema`` back as Python states."""
     count = table.num_rows
+    identity = () if definition.merged else identity
     names = [(table.column(n).to_pylist() if n in table.column_names else [""] * count) for n in identity]
     keys = [to_values(table.column(p.name), p.type, p.enums) for p in definition.key]
     states = [_state_values(f, table.column(f.name)) for f in definition.fields]

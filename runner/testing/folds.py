@@ -79,7 +79,7 @@ def fold_rows(definition: ProjectionDefinition, events: Sequence[SentEvent], way
     types = tuple(dict.fromkeys(e.type for e in events))
     scopes = tuple(dict.fromkeys(e.scope for e in events)) or (("", ""),)
     plan = plan_fold([definition], types, scopes=scopes) if way.compiled else None
-    identity = ("source", "tenant") if len(scopes) > 1 else ()
+    identity = ("source", "tenant") if len(scopes) > 1 and not definition.merged else ()
     model = _Model(definition, identity)
     edges = [0, *sorted({u for u in way.updates if 0 < u < len(events)}), len(events)]
     for n, (start, stop) in enumerate(itertools.pairwise(edges)):

@@ -89,6 +89,14 @@ class Stock(Projection):
         self.removed += 1
 
 
+MOST = Decimal("1000.00")
+
+
+def modest(amount: Decimal) -> Decimal:
+    """So that sums fit in whatever order they are added."""
+    return min(max(amount, -MOST), MOST)
+
+
 def clipped(amount: int, most: int = 1000) -> int:
     return min(max(amount, -most), most)
 
@@ -131,7 +139,7 @@ class Customers(Projection, key=("customer", "day"), indexes=("customer",)):
         self.orders += 1
         for line in e.lines:
             self.lines += 1
-            self.value += line.price
+            self.value += modest(line.price)
         self.sizes.add(len(e.lines))
 
     def merge(self, other: Customers) -> None:
@@ -225,6 +233,103 @@ class Texts(Projection):
             self.joined = f"{self.joined}{len(e.lines)}" + ("+;" if e.total > 1 else ";")
 
 
+class Tags(Projection, key=("aggregate_id", "tag")):
+    """Elements that are scalars, and a key computed from one."""
+
+    seen: int = 0
+    last_position: int = 0
+
+    @key
+    def tag(e, tag) -> str:  # noqa: N805 - a key function takes the event
+        return tag[:1] + "!"
+
+    @on(Ordered, each="tags")
+    def tagged(self, e: Ordered, tag: str) -> None:
+        self.seen += len(tag)
+        self.last_position = e.position
+        if tag == "EUR":
+            self.delete()
+
+
+class Quantities(Projection):
+    """An each-handler of a projection by aggregate: an empty list makes no row. Two handlers of one type."""
+
+    quantity: int = 0
+    dearest: Money = Decimal("0.00")
+    empty: int = 0
+
+    @on(Ordered, each="lines")
+    def line(self, e: Ordered, line: Line) -> None:
+        self.quantity += clipped(line.quantity)
+        if line.note is None and line.price > self.dearest:
+            self.dearest = line.price
+
+    @on(Removed)
+    def removed(self, e: Removed) -> None:
+        self.empty += 1
+
+
+class MovedAgain(Event, type="stock.moved"):
+    """Another view of a stored type."""
+
+    amount: int
+    kind: str = "?"
+
+
+class Both(Projection):
+    """Two event classes that read one stored type, one after the other; who moved what, by scope."""
+
+    first: int = 0
+    second: int = 0
+    kinds: str = ""
+    who: str = ""
+
+    @on(Moved)
+    def moved(self, e: Moved) -> None:
+        self.first += clipped(e.amount)
+        self.who = e.source + "/" + e.tenant + "/" + e.aggregate_id
+
+    @on(MovedAgain)
+    def again(self, e: MovedAgain) -> None:
+        self.second = self.first - 1
+        if len(self.kinds) < 20:
+            self.kinds += e.kind
+
+
+class Prices(Projection, key=("currency", "level")):
+    """Decimals, rounding, an int enum as a key part, a merge that compares."""
+
+    count: int = 0
+    total: Annotated[Decimal, Scale(1, "ROUND_HALF_EVEN")] = Decimal("0.0")
+    dearest: Money | None = None
+    first_at: datetime | None = None
+
+    @key
+    def currency(e) -> str:  # noqa: N805 - a key function takes the event
+        return "EUR" if e.position % 2 == 0 else "USD"
+
+    @key
+    def level(e) -> Level:  # noqa: N805 - a key function takes the event
+        return Level.HIGH if e.total > 1 else Level.LOW
+
+    @on(Ordered)
+    def ordered(self, e: Ordered) -> None:
+        self.count += 1
+        self.total = max(self.total, modest(e.total) * 3)
+        if self.dearest is None or e.total > self.dearest:
+            self.dearest = e.total
+        if self.first_at is None or e.recorded_at < self.first_at:
+            self.first_at = e.recorded_at
+
+    def merge(self, other: Prices) -> None:
+        self.count += other.count
+        self.total = max(self.total, other.total)
+        if other.dearest is not None and (self.dearest is None or other.dearest > self.dearest):
+            self.dearest = other.dearest
+        if other.first_at is not None and (self.first_at is None or other.first_at < self.first_at):
+            self.first_at = other.first_at
+
+
 class Interpreted(Projection, compiled=False):
     """What is not compiled: a loop with while, a comprehension, sorted."""
 
@@ -240,5 +345,5 @@ class Interpreted(Projection, compiled=False):
         self.tags = ",".join(sorted({t + "." for t in e.tags}))
 
 
-ALL = (Stock, Lines, Customers, Devices, Everything, Strict, Texts, Interpreted)
+ALL = (Stock, Lines, Customers, Devices, Everything, Strict, Texts, Tags, Quantities, Both, Prices, Interpreted)
 EVENTS = (Moved, Ordered, Measured, Removed)

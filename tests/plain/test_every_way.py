@@ -29,8 +29,11 @@ ways = st.builds(
 @given(data=st.data())
 def test_every_way_gives_the_same_rows(projection, data) -> None:
     definition = definition_of(projection)
+    scopes = data.draw(
+        st.sampled_from([{}, {"source": st.sampled_from(["s", "t"]), "tenant": st.sampled_from(["", "ä"])}])
+    )
     events = sent(
-        data.draw(histories(*nasty.EVENTS, max_size=16), label="events"),
+        data.draw(histories(*nasty.EVENTS, max_size=16, **scopes), label="events"),
         absent={
             0: data.draw(
                 st.sets(st.sampled_from(["place", "colour", "tags", "total", "customer", "took"])), label="absent"
