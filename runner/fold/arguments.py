@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field as data_field
+from dataclasses import dataclass
+from dataclasses import field as data_field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from runner.definition import EventField
-from runner.fold.lower import ArrayRef
 from runner.values import Kind, PayloadColumn, ValueType
+
+if TYPE_CHECKING:
+    from runner.definition import EventField
+    from runner.fold.lower import ArrayRef
 
 __all__ = ["Argument", "argument_type"]
 
@@ -16,7 +20,7 @@ _CODED = (Kind.STR, Kind.UUID, Kind.ENUM)
 
 @dataclass(frozen=True)
 class Argument:
-    """One array of the kernel. event_type: the stored type whose column it is, "" for header columns, then without field.
+    """One array of the kernel. event_type: the stored type whose column it is; "" for header columns, without field.
 
     type: of the values, or of one element where the array holds a list's elements.
     """

@@ -6,9 +6,8 @@ projections that read its column: the twin then walks the partition in position 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
@@ -16,12 +15,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from runner.batch import Batch, PayloadArray, TextDictionary
-from runner.definition import EventField
 from runner.fold.arguments import Argument, argument_type
 from runner.fold.states import kernel_value
-from runner.fold.texts import Texts
 from runner.values import Kind, RecordField, ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.batch import Batch, PayloadArray, TextDictionary
+    from runner.definition import EventField
+    from runner.fold.texts import Texts
 
 __all__ = ["Binder", "Bound", "Unbound"]
 
@@ -175,7 +178,8 @@ class Binder:
             return self._texts.intern_dictionary(dictionary)
         if type_.kind is Kind.ENUM:
             members = pa.array([str(m) for m in type_.members], dictionary.texts.type)
-            return pc.index_in(dictionary.texts, members).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+            found: Array = pc.index_in(dictionary.texts, members).fill_null(-1).to_numpy(zero_copy_only=False)
+            return found.astype(np.int64)
         canonical = pc.match_substring_regex(dictionary.texts, _CANONICAL_UUID)
         if pc.all(canonical).as_py() is not False:
             return self._texts.intern_dictionary(dictionary)

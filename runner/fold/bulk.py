@@ -6,9 +6,12 @@ Each is an entry point with an explicit signature around a function of ``runner.
 from __future__ import annotations
 
 from functools import cache
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from runner.fold.cache import load_module
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 __all__ = ["SIGNATURE_NAMES", "bulk"]
 

@@ -1,13 +1,14 @@
-"""Compiled modules on disk: generated source is written to a file, compiled once, and loaded by every later process.
+"""Compiled modules on disk: generated source is written to a file, compiled once, loaded by every later process.
 
-One directory per module, named by a digest of its source, the runner's compiled parts, Numba's release and the processor::
+One directory per module, named by a digest of its source, the runner's kernels, Numba's release and the processor::
 
     <cache>/<digest>/module.py      the source; Numba keeps machine code in __pycache__ beside it
     <cache>/<digest>/complete       written last: the machine code is there, loading it needs no lock
 
 Where several processes want a module that is not there, one compiles under a file lock and the others wait, so no two
-ever write one index (numba#4807). <cache> is ``$RUNNER_CACHE_DIR/kernels``, or ``~/.cache/projection-runner/kernels``, or
-a private temporary directory where neither can be written. It holds pickles, so it must belong to the user who runs.
+ever write one index (numba#4807). <cache> is ``$RUNNER_CACHE_DIR/kernels``, or ``projection-runner/kernels`` in
+``$XDG_CACHE_HOME`` or ``~/.cache``, or a private temporary directory where neither can be written. It holds pickles, so
+it must belong to the user who runs.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ import tempfile
 import threading
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 __all__ = ["cache_directory", "load_module", "module_digest"]
 
@@ -71,7 +75,7 @@ def module_digest(source: str) -> str:
 
 
 def load_module(source: str, digest: str | None = None) -> ModuleType:
-    """The module of this source, whose functions have explicit signatures and ``cache=True``; compiled where it is not yet.
+    """The module of this source, compiled where it is not yet; its entry points have signatures and ``cache=True``.
 
     Any number of processes and threads may ask at once. Loading from the cache takes milliseconds.
     digest: ``module_digest(source)``, where it is known.

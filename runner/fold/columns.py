@@ -5,18 +5,20 @@ The Arrow types are those of ``runner/fold/rows.py``, which does the same for Py
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from runner.definition import ProjectionDefinition
 from runner.fold.rows import arrow_type
 from runner.fold.states import value_dtype
-from runner.fold.texts import Texts
 from runner.values import Kind, ValueType
+
+if TYPE_CHECKING:
+    from runner.definition import ProjectionDefinition
+    from runner.fold.texts import Texts
 
 __all__ = ["arrow_column", "kernel_column", "read_states", "state_columns", "uuid_texts"]
 
@@ -34,7 +36,7 @@ _DIGITS = np.array([i for i in range(36) if i not in _DASHES])
 
 
 def arrow_column(values: Array, valid: Array | None, type_: ValueType, texts: Texts) -> pa.Array:
-    """values[n] as the kernel holds them, and where they are (None: everywhere), as an array of ``arrow_type(type_)``."""
+    """An array of ``arrow_type(type_)`` of values[n] as the kernel holds them, null where valid[n] is 0."""
     missing = None if valid is None or valid.all() else valid == 0
     if type_.kind is Kind.STR:
         return _with_nulls(texts.take(values), missing)
@@ -103,7 +105,7 @@ def _unscaled(column: pa.Array) -> Array:
 
 def _uuids(values: Array, missing: Array | None, texts: Texts) -> pa.Array:
     present = values if missing is None else values[~missing]
-    found = np.zeros((len(values), 16), np.uint8)
+    found: Array = np.zeros((len(values), 16), np.uint8)
     letters = np.frombuffer(texts.take(present).buffers()[2] or b"", np.uint8)[: 36 * len(present)]
     digits = _DIGIT[letters.reshape(-1, 36)[:, _DIGITS]]
     packed = (digits[:, ::2] << 4) | digits[:, 1::2]
@@ -150,9 +152,7 @@ def state_columns(definition: ProjectionDefinition, states: States, texts: Texts
         elif f.type.kind is Kind.BUCKETS:
             width = len(f.type.edges) + 1
             offsets = np.arange(0, width * (len(states) + 1), width, dtype=np.int32)
-            columns[f.name] = pa.ListArray.from_arrays(
-                pa.array(offsets), pa.array(np.array(values).reshape(-1))
-            )
+            columns[f.name] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.array(values).reshape(-1)))
         else:
             valid = states[f"v_{f.name}"] if f.type.optional else None
             columns[f.name] = arrow_column(values, valid, f.type, texts)

@@ -8,7 +8,7 @@ What the kernel gets and gives (all arrays; ``P`` projections, ``T`` type codes)
 
 - ``info`` int64[5]: where it stopped: projection, handler, event index in the batch, element, what ran out of room;
 - ``active`` uint8[P]: which projections it folds; ``group_of`` int32[T]: which loops a type goes to, 0 for none;
-- ``type_ids`` int64[T]: pool ids of the type names; ``cursors`` int64[T]: events of each type before this call, then after it;
+- ``type_ids`` int64[T]: pool ids of the type names; ``cursors`` int64[T]: events of each type seen, 0 at first;
 - ``kinds``, ``aggregate``: the batch's type and aggregate codes; ``rows``: the row of each aggregate code;
 - ``pool``; for each projection its states, a default row and, where the key has more than the aggregate, its key map;
 - the payload and header columns, as the plan's arguments say.
@@ -16,16 +16,19 @@ What the kernel gets and gives (all arrays; ``P`` projections, ``T`` type codes)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from runner.definition import EventField, ProjectionDefinition
 from runner.fold.arguments import Argument, argument_type
 from runner.fold.bulk import SIGNATURE_NAMES
 from runner.fold.handlers import PRELUDE
 from runner.fold.lower import ArrayRef
 from runner.fold.states import state_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.definition import EventField, ProjectionDefinition
 
 __all__ = ["INFO_SIZE", "NO_KEYS", "NO_TEXTS", "Function", "Handler", "KernelSource", "LoopProjection", "kernel_source"]
 
@@ -59,7 +62,7 @@ class Handler:
 
 @dataclass(frozen=True)
 class LoopProjection:
-    """A projection of the run. words: of a key part each, the aggregate's row apart. source: its generated functions."""
+    """A projection of the run. words: of its key, the aggregate's row apart. source: its generated functions."""
 
     definition: ProjectionDefinition
     source: str
@@ -70,7 +73,7 @@ class LoopProjection:
 
 @dataclass
 class KernelSource:
-    """arguments: the columns, in the order in which ``fold`` takes them. users: by argument, the projections that read it.
+    """arguments: the columns, in the order in which ``fold`` takes them. users: by argument, which projections read it.
 
     groups: the stored types with loops of their own, from 1 on; every other type has group ``len(groups) + 1`` where a
     projection handles all types, else 0.
@@ -188,7 +191,8 @@ def _step(
             body.append(f"for k in range(np.int64({offsets}[j]), np.int64({offsets}[j + 1])):")
             body += ["    " + line.replace("#k", "natural(k)") for line in lines]
     arguments = list(used)
-    fixed = "info, kinds, kind, begin, first, type_id, pool, aggregate, rows, states, default" + ("" if single else ", keys")
+    fixed = "info, kinds, kind, begin, first, type_id, pool, aggregate, rows, states, default"
+    fixed += "" if single else ", keys"
     text = [
         "@njit(**INNER)",
         f"def {name}({', '.join([fixed, *arguments])}):",
@@ -200,7 +204,7 @@ def _step(
         "        j = natural(first + (i - begin))",
         *("        " + line for line in body),
         "        i = natural(i + 1)",
-        # Found here rather than beforehand: in long runs the test is free, in short ones it saves a mispredicted branch.
+        # Not found beforehand: in long runs the test is free, in short ones it saves a mispredicted branch.
         "        if i >= end or kinds[i] != kind:",
         "            return 0, i",
         "",

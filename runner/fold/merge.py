@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,18 +12,22 @@ from runner.fold.columns import read_states
 from runner.fold.kernel import INFO_SIZE
 from runner.fold.output import Keys, changed_rows, key_words
 from runner.fold.plain_state import merge_plain
-from runner.fold.plan import FoldPlan
 from runner.fold.rows import row_schema
 from runner.fold.states import ALIVE, StateRows
 from runner.fold.tables import AggregateRows, KeyRows
 from runner.fold.texts import Texts
 from runner.kernels import status
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.fold.plan import FoldPlan
+
 __all__ = ["merge_rows"]
 
 
 def merge_rows(plan: FoldPlan, projection: str, tables: Sequence[pa.Table]) -> pa.Table:
-    """The rows of a merged key from partial tables of ``row_schema``, merged in the order given: saved rows first, then partitions.
+    """The rows of a merged key from partial tables of ``row_schema``, in the order given: saved rows, then partitions.
 
     Rows stand in the order in which their keys come first, so equal tables in equal order give equal bytes.
     Raises what the author's merge raises (OverflowError where a sum does not fit).

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from runner.definition import KeyPart, ProjectionDefinition
 from runner.fold.columns import arrow_column, kernel_column, read_states, state_columns
-from runner.fold.plain_events import LogNames
 from runner.fold.rows import HASH_COLUMNS, key_schema, row_schema
 from runner.fold.states import ALIVE, StateRows, put, taken
-from runner.fold.tables import AggregateRows, KeyRows
-from runner.fold.texts import Texts
 from runner.kernels.hash import order_by_hash
 from runner.values import Kind
+
+if TYPE_CHECKING:
+    from runner.definition import KeyPart, ProjectionDefinition
+    from runner.fold.plain_events import LogNames
+    from runner.fold.tables import AggregateRows, KeyRows
+    from runner.fold.texts import Texts
 
 __all__ = ["Keys", "changed_rows", "key_words", "load_states", "table_hashes"]
 
@@ -47,7 +49,7 @@ class Keys:
         return rows if self.keys is None else self.keys.words[rows, 0]
 
     def sorted(self, rows: Int64s) -> Int64s:
-        """The rows by the hash of their aggregate, so that later lookups walk through the files; merged ones as they are."""
+        """The rows by their aggregate's hash, so that later lookups walk through the files; merged ones as they are."""
         if self.definition.merged:
             return rows
         hi, lo = self.aggregates.hashes
@@ -107,7 +109,7 @@ def table_hashes(table: pa.Table) -> tuple[npt.NDArray[np.uint64], npt.NDArray[n
 
 
 def load_states(keys: Keys, states: StateRows, table: pa.Table) -> States:
-    """Put saved rows in the place of their keys; returns a copy of all states as they are then, to compare with later."""
+    """Put saved rows in the place of their keys; returns a copy of all states, to compare with later."""
     if table.num_rows:
         rows = keys.aggregates.find(*table_hashes(table)).astype(np.int64)
         if keys.keys is not None:
@@ -123,7 +125,7 @@ def load_states(keys: Keys, states: StateRows, table: pa.Table) -> States:
 
 
 def changed_rows(keys: Keys, states: StateRows, before: States | None) -> tuple[pa.Table, pa.Table | None]:
-    """(rows, deleted): all live rows and None without ``before``; else the rows that differ from it, and the keys that are gone."""
+    """(rows, deleted): all live rows and None without ``before``, else rows that differ and keys that are gone."""
     now = states.rows[: len(keys)]
     alive = now[ALIVE] != 0
     if before is None:

@@ -5,16 +5,13 @@ Made once by the coordinator, which also warms the kernel; a worker unpickles it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from runner.definition import EventField, HandlerDefinition, ProjectionDefinition
-from runner.fold.arguments import Argument
 from runner.fold.bulk import bulk
 from runner.fold.cache import load_module, module_digest
 from runner.fold.handlers import PRELUDE, CompiledDefinition, compile_definition
@@ -22,7 +19,14 @@ from runner.fold.kernel import Handler, LoopProjection, kernel_source
 from runner.fold.lower import TextRegistry
 from runner.fold.plain_events import LogNames
 from runner.fold.states import default_row
-from runner.values import PayloadColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    from runner.definition import EventField, HandlerDefinition, ProjectionDefinition
+    from runner.fold.arguments import Argument
+    from runner.values import PayloadColumn
 
 __all__ = ["FoldPlan", "plan_fold"]
 

@@ -1,6 +1,6 @@
 """The fold of one partition: all projections of the plan in one pass, the twin where the kernel could not.
 
-The kernel stops with a status. ``GROW``: start over with more room, which later partitions of the process then begin with.
+The kernel stops with a status. ``GROW``: start over with more room, with which later partitions of the process begin.
 Anything else concerns one projection: the others start over without it, and the twin folds it in position order; its
 result counts, and its failure names the event.
 """
@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from runner.batch import AggregateDictionary, Batch
-from runner.definition import ProjectionDefinition
 from runner.errors import FoldFailure, LogError, ProofError
 from runner.fold.bind import Binder
 from runner.fold.kernel import INFO_SIZE, NO_KEYS
 from runner.fold.outcome import Batches, PartitionOutcome, ProjectionOutcome, SavedRows
 from runner.fold.output import Keys, changed_rows, load_states
 from runner.fold.plain import fold_plain
-from runner.fold.plan import FoldPlan
 from runner.fold.rows import key_schema
 from runner.fold.states import StateRows
 from runner.fold.tables import AggregateRows, KeyRows
@@ -33,6 +30,12 @@ from runner.fold.texts import Texts
 from runner.kernels import status
 from runner.kernels.hash import unify_hashes
 from runner.positions import PartitionId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from runner.definition import ProjectionDefinition
+    from runner.fold.plan import FoldPlan
 
 __all__ = ["fold_partition"]
 
@@ -59,6 +62,7 @@ class _Stop:
 
 _rooms: dict[str, _Room] = {}
 _spare = threading.local()
+_FIRST = PartitionId(0)
 
 
 class _Grow(Exception):
@@ -140,9 +144,17 @@ class _Attempt:
             self._check_bound(bound.refused)
             cursors = np.zeros(len(self.counts), np.int64)
             code = kernel.fold(
-                info, self.active, self.plan.group_of, self.type_ids, cursors, batch.types, batch.aggregate.view(np.uint32), rows,
-                *self._states(batch), *bound.arrays,
-            )  # fmt: skip
+                info,
+                self.active,
+                self.plan.group_of,
+                self.type_ids,
+                cursors,
+                batch.types,
+                batch.aggregate.view(np.uint32),
+                rows,
+                *self._states(batch),
+                *bound.arrays,
+            )
             if code:
                 self._stopped(code, info, batch)
             self.counts += cursors
@@ -152,7 +164,7 @@ class _Attempt:
         # The kernel looks types up without asking; a plan made before the last sync may know fewer.
         if len(batch) and int(batch.types.max()) >= len(self.counts):
             raise LogError(
-                f"a batch of {batch.segment} has type code {int(batch.types.max())}, and the plan knows {len(self.counts)} types",
+                f"{batch.segment} has type code {int(batch.types.max())}, and the plan knows {len(self.counts)} types",
                 hint="plan the fold with the types of the manifest that the batches come from",
             )
 
@@ -228,16 +240,16 @@ def _touched(batches: Iterable[Batch]) -> AggregateDictionary:
 
 
 def fold_partition(
-    plan: FoldPlan, batches: Batches, saved: SavedRows | None = None, partition: PartitionId = PartitionId(0)
+    plan: FoldPlan, batches: Batches, saved: SavedRows | None = None, partition: PartitionId = _FIRST
 ) -> PartitionOutcome:
     """Fold a partition through all projections of the plan.
 
-    batches: gives the partition's batches from the first, with the plan's columns and header columns. saved: the rows to
-    continue from (update): called once for each projection, with the hashes of the touched aggregates; not for merged keys,
+    batches: gives the partition's batches from the first, with the plan's columns and header columns. saved: the rows
+    to continue from (update): asked for each projection with the hashes of the touched aggregates; not for merged keys,
     whose rows are always partial and come together in ``merge_rows``.
 
-    Raises ProofError where the kernel stopped at an event that the plain handlers fold, though it may not. Failing handlers
-    do not raise: they are in the outcome, beside the projections that did not fail.
+    Raises ProofError where the kernel stopped at an event that the plain handlers fold, though it may not. Failing
+    handlers do not raise: they are in the outcome, beside the projections that did not fail.
     """
     begun = time.perf_counter()
     clock = _Clock()
@@ -308,5 +320,5 @@ def _check_disagreement(definition: ProjectionDefinition, stop: _Stop) -> None:
     if stop.code not in (0, status.REFUSED) and not definition.merged:
         raise ProofError(
             f"{definition.name}: the compiled fold stopped ({stop.reason}), and the plain one did not",
-            hint="one of them is wrong: please report it; class X(Projection, compiled=False) goes on without the compiled one",
+            hint="one of them is wrong: please report it; declare class X(Projection, compiled=False) to go on",
         )

@@ -1,27 +1,40 @@
-"""State rows as the kernel holds them: one aligned structured array per projection, a field of the state a field of the row.
+"""State rows as the kernel holds them: one aligned structured array per projection, its fields those of the state.
 
 ``f_<name>`` is the value (int64, float64 or uint8; strings and UUIDs as ids of the pool, enums as the member's index),
-``v_<name>`` whether it is there (Optional), ``n_<name>`` how many a ``last(n)`` holds (oldest first). ``_alive`` is 1 for rows that
-stand in the read model.
+``v_<name>`` whether it is there (Optional), ``n_<name>`` how many a ``last(n)`` holds (oldest first). ``_alive`` is 1
+for rows that stand in the read model.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 
-from runner.definition import ProjectionDefinition
 from runner.field_values import EPOCH, microseconds, scaled
 from runner.values import Kind, ValueType
 
-__all__ = ["ALIVE", "StateRows", "default_row", "kernel_value", "put", "state_dtype", "state_fields", "taken", "value_dtype"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from decimal import Decimal
+
+    from runner.definition import ProjectionDefinition
+
+__all__ = [
+    "ALIVE",
+    "StateRows",
+    "default_row",
+    "kernel_value",
+    "put",
+    "state_dtype",
+    "state_fields",
+    "taken",
+    "value_dtype",
+]
 
 States = npt.NDArray[np.void]
 StateColumn = tuple[str, str] | tuple[str, str, tuple[int]]

@@ -1,7 +1,7 @@
 """Which state row belongs to which key: the growing sides of the dictionary map and of the key maps.
 
-``AggregateRows`` numbers a partition's aggregates, ``KeyRows`` the keys of one projection. Both grow only between kernel
-calls; row numbers stay.
+``AggregateRows`` numbers a partition's aggregates, ``KeyRows`` the keys of one projection. Both grow only between
+kernel calls; row numbers stay.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ UInt64s = npt.NDArray[np.uint64]
 class AggregateRows:
     """The aggregates of a partition, numbered as they come.
 
-    The first dictionary's entries are the rows 0.. as they stand; the hash table is made only when a second one comes, so a
-    compacted partition never needs it.
+    The first dictionary's entries are the rows 0.. as they stand; the hash table is made only when a second one comes,
+    so a compacted partition never needs it.
     """
 
     def __init__(self) -> None:

@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from runner.batch import TextDictionary
 from runner.fold.bulk import bulk
 from runner.kernels.hash import hash_texts, text_buffers
 from runner.kernels.pool import Pool, empty_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.batch import TextDictionary
 
 __all__ = ["Texts"]
 
@@ -26,7 +30,7 @@ _LARGEST_TEXT_ARRAY = 2**31 - 1
 
 
 class Texts:
-    """A partition's pool. constants: the texts whose ids stand as literals in the generated source: id 0 is "", then in order."""
+    """A partition's pool. constants: texts whose ids stand as literals in the source; the first is "" and has id 0."""
 
     def __init__(self, constants: Sequence[str], texts: int = 256, size: int = 4096) -> None:
         self.pool = empty_pool(max(texts, len(constants) + 1), size)
@@ -40,7 +44,8 @@ class Texts:
         """A pool with the constants and ``more`` texts, and the ids of the latter; made once, then copied."""
         texts, ids = _begun(constants, more)
         copy = object.__new__(Texts)
-        copy.pool = Pool(*(array.copy() for array in texts.pool))
+        data, starts, hi, lo, slots, used = texts.pool
+        copy.pool = Pool(data.copy(), starts.copy(), hi.copy(), lo.copy(), slots.copy(), used.copy())
         return copy, ids
 
     def __len__(self) -> int:

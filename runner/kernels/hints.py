@@ -13,7 +13,7 @@ __all__ = ["apart", "natural"]
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
 def natural(_context: Any, number: Any) -> Any:
-    """The int64 itself, of which the caller knows that it is not negative: an index made of it needs no wrap-around test."""
+    """The int64 itself, which the caller knows not to be negative: an index made of it needs no wrap-around test."""
     signature = types.int64(types.int64)
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -25,7 +25,7 @@ def natural(_context: Any, number: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
 def apart(_context: Any) -> Any:
-    """The function that says this stays a function of its own: for rare or long work, which would only swell its callers."""
+    """Whoever says this stays a function of its own: for rare or long work, which would only swell its callers."""
 
     def generate(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
         builder.function.attributes.add("noinline")

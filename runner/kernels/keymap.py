@@ -21,7 +21,7 @@ _S32 = np.uint64(32)
 
 
 class KeyMap(NamedTuple):
-    """slots: int32[power of two], rows by hash, -1 free; words: int64[rows of room, words of a key]; used: int64[1], rows."""
+    """slots: int32[power of two], rows by hash, -1 free; words: int64[rows of room, words of a key]; used: int64[1]."""
 
     slots: npt.NDArray[np.int32]
     words: npt.NDArray[np.int64]

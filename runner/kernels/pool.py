@@ -288,9 +288,9 @@ def text_slice(pool: Any, text: Any, start: Any, stop: Any) -> Any:
     first = np.int64(0) if start == NO_BOUND else np.int64(start)
     behind = length if stop == NO_BOUND else np.int64(stop)
     if first < 0:
-        first = max(first + length, 0)
+        first = max(first + length, np.int64(0))
     if behind < 0:
-        behind = max(behind + length, 0)
+        behind = max(behind + length, np.int64(0))
     behind = min(behind, length)
     if first >= behind:
         return OK, np.int64(0)

@@ -14,7 +14,7 @@ __all__ = ["run_end"]
 
 @njit(**KERNEL)  # type: ignore[untyped-decorator]  # numba has no types
 def run_end(kinds: Any, begin: Any) -> Any:
-    """The first index behind ``begin`` at which the int16 array has another value than at ``begin``; its length at most."""
+    """The first index behind ``begin`` at which the int16 array has another value than there; its length at most."""
     end = len(kinds)
     kind = kinds[begin]
     i = begin + 1

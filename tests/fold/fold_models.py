@@ -6,7 +6,7 @@ import enum
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated
-from uuid import UUID
+from uuid import UUID  # noqa: TC003  # annotations of events are looked up
 
 from runner import Event, Projection, Record, Scale, buckets, field, key, last, on
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import pyarrow as pa
@@ -21,7 +22,9 @@ CUTS = st.sets(st.integers(1, 40), max_size=4)
 
 @settings(max_examples=60, deadline=None)
 @given(events=histories(), cuts=CUTS, partitions=st.sampled_from([1, 2, 4]))
-def test_any_cut_gives_the_rows_of_the_plain_fold(events: tuple[SentEvent, ...], cuts: set[int], partitions: int) -> None:
+def test_any_cut_gives_the_rows_of_the_plain_fold(
+    events: tuple[SentEvent, ...], cuts: set[int], partitions: int
+) -> None:
     log = log_of(events, ALL, cuts=cuts, partitions=partitions)
     folded, plain = fold_all(PLAN, log), fold_all_plain(ALL, log_of(events, ALL))
     assert folded.rows == plain.rows
@@ -47,7 +50,7 @@ def test_any_schedule_of_updates_gives_the_rows_of_a_rebuild(
 ) -> None:
     stops = [0, *sorted(min(n, len(events)) for n in until), len(events)]
     saved = Saved(PLAN)
-    for turn, (a, b) in enumerate(zip(stops, stops[1:], strict=False)):
+    for turn, (a, b) in enumerate(itertools.pairwise(stops)):
         log = log_of(events[a:b], ALL, cuts={c - a for c in cuts if a < c < b})
         saved.take(fold_partition(PLAN, log.batches(), None if turn == 0 else saved), first=turn == 0)
     whole = fold_all(PLAN, log_of(events, ALL))

@@ -1,8 +1,8 @@
-"""What stops a kernel: more room, values it refuses, failing handlers, fields without value; the others still give results."""
+"""What stops a kernel: room, refused values, failing handlers, missing values; the others still give results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +17,9 @@ from runner.fold.merge import merge_rows
 from runner.fold.run import fold_partition
 from runner.kernels import status
 from runner.testing.batches import MemoryLog, sent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Counted(Event, type="counted"):
@@ -95,7 +98,7 @@ class Totals(Projection, key=("word",)):
         self.total += e.number
         self.texts = e.word
 
-    def merge(self, other: "Totals") -> None:
+    def merge(self, other: Totals) -> None:
         """Adds up; the text grows."""
         self.total += other.total
         self.texts = self.texts + "-" + other.texts
@@ -232,8 +235,9 @@ def test_merge_makes_texts_and_grows_for_them() -> None:
 def test_uuids_in_another_spelling_are_the_same_and_no_uuid_goes_to_the_twin() -> None:
     from uuid import UUID
 
-    from runner.kernels.hash import encode_texts
     import pyarrow as pa
+
+    from runner.kernels.hash import encode_texts
 
     refs = [UUID(int=5), UUID(int=2**100), None]
     log = log_of(sent([Paid(amount=1, ref=r, aggregate_id=f"a-{n}") for n, r in enumerate(refs)]), (Orders,))
@@ -261,5 +265,3 @@ def test_a_type_that_the_plan_does_not_know_is_refused() -> None:
 def test_statuses_stand_for_the_same_everywhere() -> None:
     # The loops are generated with these numbers in them.
     assert (status.OK, status.DELETED, status.GROW) == (0, 1, 2)
-
-

@@ -6,13 +6,16 @@ import os
 import stat
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from runner.fold import cache
 
-SOURCE = '''
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SOURCE = """
 from numba import njit, types
 
 from runner.kernels.options import KERNEL
@@ -21,13 +24,13 @@ from runner.kernels.options import KERNEL
 @njit((types.int64,), cache=True, **KERNEL)
 def answer(number):
     return number + {number}
-'''
+"""
 
-PROGRAM = '''
+PROGRAM = """
 import sys
 from runner.fold.cache import load_module
 print(load_module(sys.argv[1]).answer(40), flush=True)
-'''
+"""
 
 
 def start(source: str, directory: Path) -> subprocess.Popen[str]:
@@ -83,9 +86,7 @@ def test_the_directory_is_private(fresh: Path) -> None:
     assert cache.cache_directory() == fresh / "kernels"
 
 
-def test_an_unusable_directory_is_replaced_by_a_temporary_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unusable_directory_is_replaced_by_a_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("RUNNER_CACHE_DIR", str(tmp_path / "file" / "below"))
     assert cache.cache_directory().is_dir()

@@ -18,7 +18,8 @@ NAMES = st.lists(st.integers(0, 300).map(str), max_size=120)
 
 def dictionary(names: list[str]) -> AggregateDictionary:
     _, found = encode_texts(pa.array(names, pa.utf8()))
-    return AggregateDictionary(found.texts, found.hi, found.lo, np.array([len(t) for t in found.texts.to_pylist()], np.int16))
+    lengths = np.array([len(t) for t in found.texts.to_pylist()], np.int16)
+    return AggregateDictionary(found.texts, found.hi, found.lo, lengths)
 
 
 @settings(max_examples=60, deadline=None)
