@@ -6,6 +6,7 @@ Kept in ``bench/out/`` and made again only when its shape changes.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from runner.cli.seeded_ledger import LedgerShape, LedgerTexts, ledger_chunks
 
-OUT = Path(__file__).parent / "out"
+OUT = Path(os.environ.get("RUNNER_BENCH_OUT") or Path(__file__).parent / "out")
 COLUMNS = ("account", "type", "amount", "at")
 FORMAT = 1
 """Raised when what is written here changes."""

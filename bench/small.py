@@ -1,0 +1,85 @@
+"""What a user waits for many times a day: the help, and a rebuild of a small log with a warm kernel cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from workload import OUT, write_log
+
+from runner.cli.seeded_ledger import LedgerShape
+
+__all__ = ["small_things"]
+
+EVENTS = 10_000
+HERE = Path(__file__).parent
+
+CONFIG = """\
+[project]
+modules = ["account"]
+"""
+
+# One process: what the second and later rebuilds of a program (a test, a service) take.
+IN_PROCESS = """\
+import sys, time
+from pathlib import Path
+from runner.config import load_config
+from runner.jobs.rebuild import rebuild
+config = load_config(Path(sys.argv[1]))
+rebuild(config, "all", engine="in-process")
+for _ in range(int(sys.argv[2])):
+    began = time.perf_counter()
+    rebuild(config, "all", engine="in-process")
+    print(time.perf_counter() - began)
+"""
+
+
+def small_things(times: int = 5) -> dict[str, float]:
+    """Medians in seconds, of the help and of a rebuild of 10,000 events with proof.
+
+    rebuild_10k_command_seconds: from the shell and back; rebuild_10k_seconds: in a process that has loaded everything.
+    """
+    directory = _project()
+    command = [sys.executable, "-m", "runner", "rebuild", "--all", "--workers", "1", "--engine", "threads", "--json"]
+    _timed(command, directory)  # warms the kernel cache
+    config = str(directory / "runner.toml")
+    inside = subprocess.run(
+        [sys.executable, "-c", IN_PROCESS, config, str(times)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=directory,
+    )
+    return {
+        "help_seconds": statistics.median(
+            _timed([sys.executable, "-m", "runner", "--help"], directory) for _ in range(times)
+        ),
+        "rebuild_10k_command_seconds": statistics.median(_timed(command, directory) for _ in range(times)),
+        "rebuild_10k_seconds": statistics.median(float(line) for line in inside.stdout.split()),
+    }
+
+
+def _project() -> Path:
+    directory = OUT / "small"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    (directory / "runner.toml").write_text(CONFIG)
+    shutil.copy(HERE / "account.py", directory)
+    write_log(directory / "log", LedgerShape(EVENTS, skew="uniform"), None)
+    return directory
+
+
+def _timed(command: list[str], directory: Path) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, cwd=directory, env=dict(os.environ))
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    print(json.dumps(small_things(*map(int, sys.argv[1:])), indent=2))

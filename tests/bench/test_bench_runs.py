@@ -1,0 +1,70 @@
+"""The benchmarks run, compare and answer in the shape that is promised; their speed is not looked at here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+RIVALS = {"runner", "duckdb_int", "duckdb_str", "polars_int", "polars_str", "python", "scan"}
+
+
+def run(script: str, *arguments: str, out: Path) -> Any:
+    done = subprocess.run(
+        [sys.executable, str(BENCH / script), *arguments],
+        env={**os.environ, "RUNNER_BENCH_OUT": str(out)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_replay_compares_and_answers(tmp_path: Path) -> None:
+    found = run("replay.py", "--events", "50_000", "--rounds", "1", "--no-small", "--json", out=tmp_path)
+    assert found["events"] == 50_000
+    assert set(found["events_per_second"]) == RIVALS
+    assert set(found["peak_rss_mb"]) == RIVALS
+    assert set(found["ratios"]) == RIVALS - {"runner"}
+    for name, ratio in found["ratios"].items():
+        assert ratio == pytest.approx(
+            found["events_per_second"]["runner"] / found["events_per_second"][name], abs=0.001
+        )
+
+
+@pytest.mark.slow
+def test_a_rebuild_under_a_memory_limit(tmp_path: Path) -> None:
+    found = run("large.py", "--events", "100_000", "--limit-mb", "2000", out=tmp_path)
+    assert (found["events"], found["rows"]) == (100_000, 5_000)
+    assert "equal" in found["proved"]
+
+
+@pytest.mark.slow
+def test_small_things_are_measured(tmp_path: Path) -> None:
+    found = run("small.py", "1", out=tmp_path)
+    assert set(found) == {"help_seconds", "rebuild_10k_command_seconds", "rebuild_10k_seconds"}
+    assert all(value > 0 for value in found.values())
+
+
+def test_rivals_that_differ_stop_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+    import replay
+
+    class Fake:
+        def __init__(self, name: str, digest: str) -> None:
+            self.name, self.digest = name, digest
+
+    good = [Fake("duckdb_int", "a"), Fake("runner", "a"), Fake("python", "s"), Fake("scan", "")]
+    replay.check_equal(good, "s")
+    for name in ("runner", "python"):
+        bad = [Fake(f.name, "x" if f.name == name else f.digest) for f in good]
+        with pytest.raises(SystemExit, match=name):
+            replay.check_equal(bad, "s")
