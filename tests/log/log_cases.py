@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,11 +20,16 @@ from runner.values import Kind, PayloadColumn, RecordField, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from runner.batch import Batch, PayloadArray
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder in memory where there is one: random histories sync to disk thousands of times."""
+    memory = Path("/dev/shm")
+    return tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -24,7 +23,7 @@ times = st.one_of(st.none(), st.integers(0, 50))
 @settings(max_examples=60, deadline=None)
 def test_cut_by_time_is_the_first_event_behind_it(events, limit, segment) -> None:
     rows = [cases.Row(i, recorded=t) for i, t in events]
-    with tempfile.TemporaryDirectory() as folder:
+    with cases.scratch() as folder:
         cases.write(Path(folder), rows, room=Room(events=segment, whole_below=3))
         with Log.open(folder) as log:
             cut = log.cut_at(cases.EPOCH + timedelta(microseconds=limit))

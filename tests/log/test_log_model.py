@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -38,7 +37,7 @@ appends = st.lists(st.lists(cases.rows(), min_size=1, max_size=30), min_size=1, 
 @settings(max_examples=30, deadline=None)
 def test_log_holds_what_the_model_holds(commits, compact_after, columns_after, room, partitions, cut, encoded) -> None:
     model = cases.Model(10**9)
-    with tempfile.TemporaryDirectory() as folder:
+    with cases.scratch() as folder:
         path = Path(folder) / "log"
         for k, lots in enumerate(commits):
             source = f"source-{k % 2}"
@@ -74,10 +73,10 @@ def test_log_holds_what_the_model_holds(commits, compact_after, columns_after, r
     lots=st.lists(st.lists(cases.rows(versions=True), min_size=1, max_size=6), min_size=1, max_size=6),
     segment_events=st.integers(1, 12),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_versions_follow_the_model_or_nothing_is_taken(lots, segment_events) -> None:
     model = cases.Model(segment_events)
-    with tempfile.TemporaryDirectory() as folder:
+    with cases.scratch() as folder:
         room = Room(events=segment_events, whole_below=3)
         with LogWriter.open(folder, partitions=2, room=room) as writer:
             for lot in lots:
@@ -94,7 +93,7 @@ def test_versions_follow_the_model_or_nothing_is_taken(lots, segment_events) -> 
 @given(st.lists(cases.rows(), min_size=1, max_size=60), st.integers(1, 30), st.sampled_from([0, 10, 10**6]))
 @settings(max_examples=25, deadline=None)
 def test_compacted_log_is_the_log_of_one_sync(rows, cut, whole_below) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with cases.scratch() as folder:
         one, many = Path(folder) / "one", Path(folder) / "many"
         cases.write(one, rows, room=Room(whole_below=0))
         with LogWriter.open(many, partitions=4, room=Room(events=7, whole_below=whole_below)) as writer:
