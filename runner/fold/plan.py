@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FoldPlan", "plan_fold"]
 
+_TEXT_MAKERS = ("text_concat", "text_slice", "text_index", "text_lower", "text_upper", "text_of_int")
 _BATCH_HEADER = frozenset({"position", "version", "recorded_at"})
 
 
@@ -55,6 +56,8 @@ class FoldPlan:
     defaults: tuple[npt.NDArray[np.void], ...] = field(compare=False)
     words: tuple[int, ...]
     """By compiled projection: words of its key, the aggregate's row apart."""
+    makes_texts: bool
+    """Handlers make texts, for which the pool needs room while the kernel runs."""
 
     @cached_property
     def digest(self) -> str:
@@ -127,6 +130,7 @@ def plan_fold(
         constants=registry.texts,
         defaults=defaults,
         words=tuple(p.words for p in loops),
+        makes_texts=any(f"{name}(" in p.source for p in loops for name in _TEXT_MAKERS),
     )
 
 

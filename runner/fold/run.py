@@ -180,7 +180,8 @@ class _Attempt:
                 # The kernel made the rows of the keys so far; growing must keep them.
                 self.states[n].ready = max(self.states[n].ready, len(keys.keys))
                 self.states[n].room(len(keys.keys.keys.words))
-        self.texts.reserve(self.room.texts, self.room.size)
+        if self.plan.makes_texts:
+            self.texts.reserve(self.room.texts, self.room.size)
         arguments: list[Any] = [self.texts.pool]
         for n, keys in enumerate(self.keys):
             arguments += [self.states[n].rows, self.states[n].default]
