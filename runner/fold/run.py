@@ -218,6 +218,8 @@ class _Attempt:
 
     def give_back(self) -> None:
         """Leave the memory of the states to the next partition of this thread."""
+        # Of one plan only: a process that goes from run to run keeps no more than its last one needed.
+        _spare.__dict__.clear()
         _spare.__dict__[self.plan.digest] = {n: s.rows for n, s in enumerate(self.states)}
 
 
