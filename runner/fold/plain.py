@@ -23,12 +23,12 @@ from runner.errors import FoldFailure
 from runner.field_values import EXACT, check_for
 from runner.fold.checked import CheckedFunctions, checked_functions
 from runner.fold.outcome import Batches, ProjectionOutcome, SavedRows
-from runner.fold.plain_events import LogNames, PlainEvent, Wanted, plain_events
+from runner.fold.plain_events import LogNames, PlainChunk, PlainEvent, Wanted, plain_events
 from runner.fold.plain_state import copied, same_state
 from runner.fold.rows import Row, keys_table, rows_table, saved_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from runner.batch import Batch
@@ -111,9 +111,9 @@ def plain_steps(
     """The fold from the first event, one step per call of a handler, ascending by position; ends at a failure."""
     fold = _Fold(definition, names)
     for chunk in plain_events(definition, batches(), names, wanted):
-        for event in chunk:
+        for i in range(len(chunk)):
             with decimal.localcontext(EXACT):
-                steps = list(fold.steps(event))
+                steps = list(fold.steps(chunk, i))
             yield from steps
             if steps and steps[-1].failure:
                 return
@@ -147,7 +147,7 @@ class _Bound:
     function: Callable[..., Any]
     cls: str
     each: str
-    parts: tuple[Callable[[Event, Any, PlainEvent], Any], ...]
+    parts: tuple[Callable[[Event, Any], Any], ...]
 
 
 class _Fold:
@@ -159,6 +159,7 @@ class _Fold:
         self.rows: dict[Key, Row] = {}
         self.before: dict[Key, Row] = {}
         self.touched: set[Key] = set()
+        self.updates = False
         self.plans = {
             code: tuple(self._bound(h) for h in definition.handlers_of(name)) for code, name in enumerate(names.types)
         }
@@ -174,55 +175,53 @@ class _Fold:
         cls = handler.event.cls.__module__ + ":" + handler.event.cls.__qualname__
         return _Bound(handler.name, self.checked.handlers[handler.name], cls, handler.each, parts)
 
-    def _part(self, source: KeySource, check: Callable[[Any], Any]) -> Callable[[Event, Any, PlainEvent], Any]:
+    def _part(self, source: KeySource, check: Callable[[Any], Any]) -> Callable[[Event, Any], Any]:
         name = source.name
         if source.scope == "function":
             function = self.checked.keys[name]
             if source.takes_element:
-                return lambda event, element, _: check(function(event, element))
-            return lambda event, _, __: check(function(event))
+                return lambda event, element: check(function(event, element))
+            return lambda event, _: check(function(event))
         if source.scope == "element":
-            return (lambda _, element, __: element) if not name else lambda _, element, __: getattr(element, name)
-        return lambda event, _, __: getattr(event, name)
+            return (lambda _, element: element) if not name else lambda _, element: getattr(element, name)
+        return lambda event, _: getattr(event, name)
 
     # Folding
 
-    def take(self, chunk: Sequence[PlainEvent]) -> _Failed | None:
+    def take(self, chunk: PlainChunk) -> _Failed | None:
         """Fold events in order; the first failure ends it."""
-        merged = self.definition.merged
+        merged, unreadable = self.definition.merged, chunk.unreadable
         name = ""
-        for event in chunk:
+        for i, (code, key) in enumerate(zip(chunk.codes, chunk.keys, strict=True)):
             try:
-                if event.unreadable:
-                    name = self.plans[event.type_code][0].name
-                    return _Failed(event, name, event.unreadable)
-                aggregate = () if merged else event.key
-                for bound in self.plans[event.type_code]:
+                if i in unreadable:
+                    return _Failed(chunk.event(i), self.plans[code][0].name, unreadable[i])
+                for bound in self.plans[code]:
                     name = bound.name
-                    made = event.objects[bound.cls]
+                    made = chunk.objects[bound.cls][i]
                     if bound.each:
                         for element in getattr(made, bound.each):
-                            self.call(bound, aggregate, event, made, element)
+                            self.call(bound, () if merged else key, chunk, i, made, element)
                     else:
-                        self.call(bound, aggregate, event, made)
+                        self.call(bound, () if merged else key, chunk, i, made)
             except Exception as error:  # whatever the author's code raises is the event's failure
-                return _Failed(event, name, self.reason(error))
+                return _Failed(chunk.event(i), name, self.reason(error))
         return None
 
-    def call(self, bound: _Bound, aggregate: Key, event: PlainEvent, made: Event, *element: Any) -> Key:
-        """One call of a handler; gives the row's key."""
+    def call(self, bound: _Bound, aggregate: Key, chunk: PlainChunk, i: int, made: Event, *element: Any) -> None:
+        """One call of a handler."""
         key = aggregate
         if bound.parts:
             one = element[0] if element else None
-            key = (*aggregate, *[part(made, one, event) for part in bound.parts])
+            key = (*aggregate, *[part(made, one) for part in bound.parts])
         row = self.rows.get(key)
         if row is None:
-            row = self.rows[key] = self._new(key, event)
-        self.touched.add(key)
+            row = self.rows[key] = self._new(key, chunk.event(i))
+        if self.updates:
+            self.touched.add(key)
         bound.function(row.state, made, *element)
         if "_deleted" in row.state.__dict__:
             del self.rows[key]
-        return key
 
     def _new(self, key: Key, event: PlainEvent) -> Row:
         state = self.definition.cls()
@@ -241,33 +240,33 @@ class _Fold:
 
     # Explaining
 
-    def steps(self, event: PlainEvent) -> Iterator[Step]:
+    def steps(self, chunk: PlainChunk, i: int) -> Iterator[Step]:
         """Every handler call of an event, with the states around it."""
+        event = chunk.event(i)
+        aggregate: Key = () if self.definition.merged else event.key
         for bound in self.plans[event.type_code]:
-            made = event.objects[bound.cls]
-            if event.unreadable:
-                yield self._step(bound, event, made, None, None, None, event.unreadable)
-                return
-            elements = list(enumerate(getattr(made, bound.each))) if bound.each else [(None, None)]
-            for i, element in elements:
+            made = chunk.objects[bound.cls][i]
+            failure = chunk.unreadable.get(i, "")
+            elements: list[tuple[int | None, Any]] = [(None, None)]
+            if bound.each and not failure:
+                try:
+                    elements = list(enumerate(getattr(made, bound.each)))
+                except ValueError as error:  # an element that its type does not have
+                    failure = self.reason(error)
+            for n, element in elements:
                 before: Row | None = None
                 key: Key | None = None
-                failure = ""
-                try:
-                    key = self.key_of(bound, event, made, element)
-                    found = self.rows.get(key)
-                    before = None if found is None else copied(found)
-                    arguments = () if i is None else (element,)
-                    self.call(bound, () if self.definition.merged else event.key, event, made, *arguments)
-                except Exception as error:  # whatever the author's code raises is the event's failure
-                    failure = self.reason(error)
-                yield self._step(bound, event, made, i, key, before, failure)
+                if not failure:
+                    try:
+                        key = (*aggregate, *[part(made, element) for part in bound.parts])
+                        found = self.rows.get(key)
+                        before = None if found is None else copied(found)
+                        self.call(bound, aggregate, chunk, i, made, *(() if n is None else (element,)))
+                    except Exception as error:  # whatever the author's code raises is the event's failure
+                        failure = self.reason(error)
+                yield self._step(bound, event, made, n, key, before, failure)
                 if failure:
                     return
-
-    def key_of(self, bound: _Bound, event: PlainEvent, made: Event, element: Any) -> Key:
-        aggregate = () if self.definition.merged else event.key
-        return (*aggregate, *[part(made, element, event) for part in bound.parts])
 
     def _step(
         self,
@@ -306,6 +305,7 @@ class _Fold:
 
     def continue_from(self, saved: SavedRows, batches: Any) -> None:
         """Load the saved rows of the aggregates that have events."""
+        self.updates = True
         pairs: list[npt.NDArray[np.uint64]] = []
         for batch in batches:
             used = np.unique(batch.aggregate)

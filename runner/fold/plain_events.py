@@ -7,7 +7,7 @@ are taken by position, a bounded number at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,9 @@ from runner.events import BAD, Event
 from runner.field_values import EPOCH, from_microseconds
 from runner.fold.plain_values import PlainColumn, plain_column
 
-__all__ = ["LogNames", "PlainEvent", "Wanted", "plain_events"]
+__all__ = ["LogNames", "PlainChunk", "PlainEvent", "Wanted", "plain_events"]
 
-CHUNK = 32_768
+CHUNK = 16_384
 """Events that are Python objects at the same time."""
 
 NO_TIME = -(2**63)
@@ -44,22 +44,40 @@ class LogNames:
     identity: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class PlainEvent:
-    """One event on its way to its handlers.
-
-    aggregate: code in the batch's dictionary; key: (scope, aggregate id). objects: the event for each class that
-    reads its type.
-    """
+    """Where an event stands. aggregate: code in the batch's dictionary; key: (scope, aggregate id)."""
 
     position: int
     type_code: int
     batch: Batch
     aggregate: int
     key: tuple[int, str]
-    objects: dict[str, Event] = field(default_factory=dict)
-    unreadable: str = ""
-    """Why a field that handlers read has no value."""
+
+
+class PlainChunk:
+    """Events on their way to their handlers, ascending by position; one list an attribute, since an object for each
+    event would cost more than its handlers.
+
+    batches, aggregates, codes, keys, positions: as in PlainEvent. objects: by event class, the event where it reads
+    its type. unreadable: by index, why a field that handlers read has no value.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.positions = [0] * size
+        self.codes = [0] * size
+        self.batches: list[Any] = [None] * size
+        self.aggregates = [0] * size
+        self.keys: list[tuple[int, str]] = [(0, "")] * size
+        self.objects: dict[str, list[Any]] = {}
+        self.unreadable: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def event(self, i: int) -> PlainEvent:
+        """Where event i stands."""
+        return PlainEvent(self.positions[i], self.codes[i], self.batches[i], self.aggregates[i], self.keys[i])
 
 
 @dataclass(frozen=True)
@@ -72,8 +90,8 @@ class _Reader:
 
 def plain_events(
     definition: ProjectionDefinition, batches: Iterable[Batch], names: LogNames, wanted: Wanted | None = None
-) -> Iterator[list[PlainEvent]]:
-    """The events that have handlers, in lists, ascending by position. Batches are in the order of the log."""
+) -> Iterator[PlainChunk]:
+    """The events that have handlers, ascending by position. Batches are in the order of the log."""
     readers = {code: _readers(definition, name) for code, name in enumerate(names.types)}
     for group in _overlapping(batches):
         yield from _group_events(group, readers, names, wanted)
@@ -102,7 +120,7 @@ def _overlapping(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
 
 def _group_events(
     group: list[Batch], readers: dict[int, tuple[_Reader, ...]], names: LogNames, wanted: Wanted | None
-) -> Iterator[list[PlainEvent]]:
+) -> Iterator[PlainChunk]:
     places = [_handled(batch, readers, wanted) for batch in group]
     positions = np.concatenate([_positions(b)[p] for b, p in zip(group, places, strict=True)])
     owner = np.repeat(np.arange(len(group)), [len(p) for p in places])
@@ -111,11 +129,11 @@ def _group_events(
     columns = [_BatchColumns(batch) for batch in group]
     for start in range(0, len(order), CHUNK):
         chunk = order[start : start + CHUNK]
-        events: list[PlainEvent | None] = [None] * len(chunk)
+        events = PlainChunk(len(chunk))
         for b in np.unique(owner[chunk]).tolist():
             mine = np.flatnonzero(owner[chunk] == b)
             columns[b].fill(events, mine, index[chunk[mine]], readers, names)
-        yield [e for e in events if e is not None]
+        yield events
 
 
 def _positions(batch: Batch) -> Int64s:
@@ -144,32 +162,30 @@ class _BatchColumns:
 
     def fill(
         self,
-        events: list[PlainEvent | None],
+        events: PlainChunk,
         at: Int64s,
         places: Int64s,
         readers: dict[int, tuple[_Reader, ...]],
         names: LogNames,
     ) -> None:
-        """Put the events at ``places`` of the batch into ``events[at]``."""
+        """Put the events at ``places`` of the batch to the places ``at`` of the chunk."""
         batch = self.batch
         positions, codes = _positions(batch)[places].tolist(), batch.types[places].tolist()
         distinct, inverse = np.unique(batch.aggregate[places], return_inverse=True)
         keys = self._keys(distinct)
         for i, position, code, n in zip(at.tolist(), positions, codes, inverse.tolist(), strict=True):
-            events[i] = PlainEvent(position, code, batch, *keys[n])
+            events.positions[i], events.codes[i], events.batches[i] = position, code, batch
+            events.aggregates[i], events.keys[i] = keys[n]
         for code in np.unique(batch.types[places]).tolist():
             mine = np.flatnonzero(batch.types[places] == code)
             for reader in readers[code]:
                 objects, unreadable = self._objects(reader, code, places[mine], names)
                 key = reader.event.cls.__module__ + ":" + reader.event.cls.__qualname__
+                target = events.objects.setdefault(key, [None] * len(events))
                 for i, made in zip(at[mine].tolist(), objects, strict=True):
-                    target = events[i]
-                    assert target is not None
-                    target.objects[key] = made
+                    target[i] = made
                 for i, reason in unreadable.items():
-                    target = events[int(at[mine[i]])]
-                    assert target is not None
-                    target.unreadable = target.unreadable or reason
+                    events.unreadable.setdefault(int(at[mine[i]]), reason)
 
     def _keys(self, aggregates: npt.NDArray[np.int32]) -> list[tuple[int, tuple[int, str]]]:
         """(code, (scope, id)) of dictionary codes."""
