@@ -182,14 +182,15 @@ def readme_table(result: dict[str, Any]) -> str:
     for name, speed in sorted(result["events_per_second"].items(), key=lambda item: -item[1]):
         ratio = f"{result['ratios'][name]:.1f} times" if name in result["ratios"] else ""
         rows.append(f"| {README_NAMES[name]} | {speed / 1e6:.1f} | {ratio} | {result['peak_rss_mb'][name]:,} |")
-    machine = f"{result['cpu']}, {result['cores']} cores, Python {result['python']}"
     said = (
-        f"{result['events']:,} events of {result['accounts']:,} accounts ({result['skew']}), {result['threads']} threads each, "
-        f"medians of {result['rounds']} rounds; {machine}; commit {result['commit']}, seed {result['seed']}."
+        f"{result['events']:,} events of {result['accounts']:,} accounts ({result['skew']}), {result['threads']} threads "
+        f"each, medians of {result['rounds']} rounds; {result['cpu']}, {result['cores']} cores, Python {result['python']}; "
+        f"commit {result['commit']}, seed {result['seed']}."
     )
     small = (
-        f"`runner --help` {result['help_seconds']:.2f} s; a rebuild of 10,000 events with proof {result['rebuild_10k_seconds']:.2f} s "
-        f"in a running process, {result['rebuild_10k_command_seconds']:.1f} s as a command."
+        f"`runner --help` {result['help_seconds']:.2f} s; a rebuild of 10,000 events with proof "
+        f"{result['rebuild_10k_seconds']:.2f} s in a running process, "
+        f"{result['rebuild_10k_command_seconds']:.1f} s as a command."
     )
     return "\n".join([*rows, "", said, "", small]) + "\n"
 
