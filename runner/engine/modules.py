@@ -7,6 +7,7 @@ Files keep the author's path and lines in messages, and ``inspect.getsource`` gi
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.abc
 import importlib.machinery
 import linecache
@@ -55,6 +56,7 @@ def gather(names: Iterable[str]) -> Modules:
     found: dict[str, ShippedModule] = {}
     seen: set[str] = set()
     todo = list(names)
+    named = frozenset(todo)
     while todo:
         name = todo.pop()
         if name in seen:
@@ -65,7 +67,7 @@ def gather(names: Iterable[str]) -> Modules:
                 "workers cannot import projections or events that are defined in the started script",
                 hint="move the classes to a module of their own, or use --engine threads",
             )
-        module = sys.modules.get(name)
+        module = importlib.import_module(name) if name in named else sys.modules.get(name)
         if module is None or not _is_authors(module):
             continue
         shipped = _shipped(module)

@@ -1,0 +1,148 @@
+"""Proof: samples are whole aggregates, and a row that is not what the plain fold makes is found before the switch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from job_project import TINY, Project, history
+
+from runner.errors import FingerprintChanged, JobError, ProofError
+from runner.fold.plain import fold_plain
+from runner.fold.plan import plan_fold
+from runner.jobs import merging, partition
+from runner.jobs.preparing import chosen_definitions, with_columns
+from runner.jobs.prove import prove
+from runner.jobs.rebuild import rebuild
+from runner.jobs.sampling import choose, quotas, restricted
+from runner.positions import PartitionId, Position
+from runner.sinks.rows import write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def falsified(column: str) -> Callable[..., Any]:
+    """A ``write_rows`` that adds 1 to one value of a column on its way to the disk."""
+
+    def write(target: Any, number: int, rows: pa.Table, *rest: Any, **named: Any) -> Any:
+        if column in rows.schema.names and rows.num_rows:
+            values = rows[column].to_pylist()
+            values[0] += 1
+            rows = rows.set_column(rows.schema.names.index(column), column, pa.array(values, pa.int64()))
+        return write_rows(target, number, rows, *rest, **named)
+
+    return write
+
+
+@pytest.mark.parametrize(("name", "column"), [("accounts", "balance"), ("items", "quantity")])
+@pytest.mark.parametrize("amount", [1000, "all"])
+def test_a_wrong_row_stops_the_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, name: str, column: str, amount: Any
+) -> None:
+    project.append(history(1))
+    rebuild(project.config, [name], engine="in-process", prove=amount)
+    before = project.bytes(name)
+    monkeypatch.setattr(partition, "write_rows", falsified(column))
+    with pytest.raises(ProofError, match=name) as raised:
+        rebuild(project.config, [name], engine="in-process", prove=amount)
+    assert column in str(raised.value)
+    assert "aggregate_id='a-" in str(raised.value)
+    assert "nothing was published" in raised.value.hint
+    live = project.models.live(name)
+    assert live is not None
+    assert (live.number, project.bytes(name)) == (1, before)
+
+
+def test_a_wrong_merge_stops_the_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.append(history(2))
+    right = merging.merge_rows
+
+    def wrong(*arguments: Any) -> pa.Table:
+        rows = right(*arguments)
+        return rows.set_column(1, "events", pc.add(rows["events"], 1))
+
+    monkeypatch.setattr(merging, "merge_rows", wrong)
+    for amount in (1000, "all"):
+        with pytest.raises(ProofError, match=r"totals.*events"):
+            rebuild(project.config, ["totals"], engine="in-process", prove=amount)  # type: ignore[arg-type]  # literal
+    rebuild(project.config, ["totals"], engine="in-process", prove=0)
+
+
+def test_live_read_models_are_proved_and_their_faults_found(project: Project) -> None:
+    project.append(history(3), room=TINY)
+    with pytest.raises(JobError, match="no read model"):
+        prove(project.config)
+    rebuild(project.config, ["accounts", "totals"], to=100, engine="in-process", prove=0)
+    rebuild(project.config, ["items", "trail"], engine="in-process", prove=0)
+    report = prove(project.config, amount="all", engine="threads", workers=2)
+    assert [p.checkpoint for p in report.projections] == [100, 200, 100, 200]
+    assert all("all 20 aggregates" in p.proof for p in report.projections)
+    assert prove(project.config, ["items"], amount=3, engine="in-process").projections[0].proved_aggregates == 3
+    changed = Project(project.root, ("other_folds",))
+    (project.root / "other_folds.py").write_text(
+        "from bank_of_jobs import Moved\nfrom runner import Projection, on\n\n\n"
+        "class Accounts(Projection):\n    n: int = 0\n\n    @on(Moved)\n    def moved(self, e):\n        self.n += 1\n"
+    )
+    with pytest.raises(FingerprintChanged):
+        prove(changed.config, ["accounts"])
+
+
+@given(st.integers(1, 5000), st.sampled_from([1, 2, 8, 64]), st.integers(0, 2**64 - 1))
+def test_quotas_spread_evenly(aggregates: int, partitions: int, seed: int) -> None:
+    found = quotas(aggregates, partitions, seed)
+    assert sum(found.values()) == aggregates
+    assert len(found) == min(aggregates, partitions)
+    assert max(found.values()) - min(found.values()) <= 1
+    assert found == quotas(aggregates, partitions, seed)
+
+
+def test_a_sample_is_whole_aggregates_and_follows_the_seed(project: Project) -> None:
+    events = history(4, 300, accounts=50)
+    project.append(events, partitions=2, room=TINY)
+    with project.log() as log:
+        everyone = choose(log, PartitionId(0), Position(300), count=None, seed=1)
+        some = choose(log, PartitionId(0), Position(300), count=5, seed=1)
+        assert len(some) == 5
+        assert set(some.hi.tolist()) <= set(everyone.hi.tolist())
+        assert np.array_equal(some.hi, choose(log, PartitionId(0), Position(300), count=5, seed=1).hi)
+        others = {tuple(choose(log, PartitionId(0), Position(300), count=5, seed=s).hi.tolist()) for s in range(8)}
+        assert len(others) > 4
+        counted = 0
+        for batch in log.batches(0):
+            mask = some(batch.aggregates)[batch.aggregate]
+            counted += int(mask.sum())
+            part = restricted(batch, some, log.types)
+            assert (0 if part is None else len(part)) == int(mask.sum())
+        assert counted == some.events
+        few = choose(log, PartitionId(0), Position(300), count=40, seed=1, most_events=10)
+        assert len(few) < 40
+        assert few.events <= 10 or len(few) == 1
+
+
+def test_restricted_batches_fold_like_wanted_ones(project: Project) -> None:
+    project.append(history(5, 300, accounts=50), partitions=1, room=TINY)
+    from runner.jobs.context import Recording
+    from runner.stats import ignore
+
+    definitions = chosen_definitions(project.config, "all")
+    with project.log() as log:
+        plan = plan_fold(definitions, log.types, scopes=log.scopes)
+        with with_columns(log, plan.columns, Recording("", ignore)) as full:
+            sample = choose(full, PartitionId(0), Position(300), count=7, seed=3)
+
+            def whole() -> Any:
+                return full.batches(0, plan.columns, plan.header)
+
+            def parts() -> Any:
+                return (p for b in whole() if (p := restricted(b, sample, full.types)) is not None)
+
+            for definition in definitions:
+                one = fold_plain(definition, whole, plan.names, wanted=sample)
+                other = fold_plain(definition, parts, plan.names)
+                assert one == other
