@@ -16,14 +16,14 @@ from runner.kernels.loads import address_of, load_byte
 if TYPE_CHECKING:
     from runner.kernels.jsonscan import Bytes, Int64s
 
-__all__ = ["CsvRecords", "cut_records"]
+__all__ = ["LONE_RETURN", "OPEN_QUOTE", "CsvRecords", "cut_records"]
 
 
 class CsvRecords:
     """The complete records of a text.
 
-    starts, stops: int64[n], without the line end. lines: int64[n], how many line ends stand before each. fields:
-    int64[n], how many fields each has, 0 for an empty line. end: behind the last complete record. ends: line ends
+    starts, stops: int64[n], without the line end. lines: int64[n], how many line ends stand before each. fields: int64[n],
+    how many fields each has, 0 for an empty line, or LONE_RETURN. end: behind the last complete record. ends: line ends
     before ``end``. open_quote: what is behind ``end`` is inside a quoted field.
     """
 
@@ -37,6 +37,11 @@ class CsvRecords:
 
 _FIELD_START, _PLAIN, _QUOTED, _QUOTE_SEEN = 0, 1, 2, 3
 _NO_BYTE: Final = -1
+
+OPEN_QUOTE: Final = -1
+"""In the place of the number of fields: the file ends inside a quoted one."""
+LONE_RETURN: Final = -2
+"""In the place of the number of fields: a carriage return outside quotes, without a line feed behind it."""
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # numba has no types
@@ -57,6 +62,7 @@ def _cut(
     begin = 0
     begin_ends = 0
     commas = 0
+    lone = False
     mode = _FIELD_START
     i = 0
     while i < size:
@@ -74,6 +80,8 @@ def _cut(
                 ends += 1
         elif (c == quote and mode == _FIELD_START) or (c == quote and mode == _QUOTE_SEEN):
             mode = _QUOTED
+        elif c == 13 and (i + 1 == size or load_byte(data, i + 1) != 10):
+            lone = True
         elif c == delimiter:
             commas += 1
             mode = _FIELD_START
@@ -82,10 +90,10 @@ def _cut(
             if stop > begin and load_byte(data, stop - 1) == 13:
                 stop -= 1
             starts[count], stops[count], lines[count] = begin, stop, begin_ends
-            fields[count] = commas + 1 if stop > begin else 0
+            fields[count] = LONE_RETURN if lone else (commas + 1 if stop > begin else 0)
             count += 1
             ends += 1
-            begin, begin_ends, commas = i + 1, ends, 0
+            begin, begin_ends, commas, lone = i + 1, ends, 0, False
             mode = _FIELD_START
         else:
             mode = _PLAIN

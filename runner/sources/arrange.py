@@ -124,7 +124,6 @@ def _holds(texts: pa.Array, sign: str) -> Flags:
 
 def _parts(records: Records, mapping: FieldMapping, doubtful: Flags) -> pa.Array:
     """The joined parts; records with a part that is missing, empty or no text become doubtful."""
-    n = len(records)
     pieces: list[Any] = []
     for part in mapping.parts:
         if part.constant is not None:
@@ -140,12 +139,14 @@ def _parts(records: Records, mapping: FieldMapping, doubtful: Flags) -> pa.Array
         else:
             doubtful |= empty | (statuses == ABSENT)
         pieces.append(texts)
-    if len(pieces) == 1:
-        return pieces[0]
     wide = any(p.type == pa.large_utf8() for p in pieces)
     pieces = [p.cast(pa.large_utf8()) for p in pieces] if wide else pieces
-    joined = pc.binary_join_element_wise(*pieces, pa.scalar(mapping.separator, pieces[0].type), null_handling="skip")
-    assert len(joined) == n
+    separator, nothing = pa.scalar(mapping.separator, pieces[0].type), pa.scalar(None, pieces[0].type)
+    joined = pieces[0]
+    for piece in pieces[1:]:
+        # Two at a time: Arrow's null_handling="skip" forgets rows in which everything is null.
+        both = pc.binary_join_element_wise(joined, piece, separator)
+        joined = pc.coalesce(both, joined, piece, nothing)
     return joined
 
 

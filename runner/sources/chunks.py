@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from runner.errors import LineError, SourceError
-from runner.kernels.csvlines import cut_records
+from runner.kernels.csvlines import LONE_RETURN, OPEN_QUOTE, cut_records
 from runner.kernels.textspans import copy_spans
 from runner.sources.records import JsonRecords, Records, TableRecords
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunk", "Parsed", "csv_header", "csv_records", "cut_chunk", "json_records"]
 
+_UNREADABLE = {
+    OPEN_QUOTE: "the file ends inside a quoted field",
+    LONE_RETURN: "the line holds a carriage return outside quotes",
+}
 LONGEST_LINE = 256 << 20
 """A line must fit into memory several times over."""
 
@@ -29,7 +33,7 @@ class Chunk:
     """Whole lines of one file. text: with their line ends. line: of the first, from 1. lines: how many line ends.
 
     starts, stops: int64[n], the records; numbers: int64[n], the line of each; fields: of CSV, int64[n], how many each
-    has (-1: the file ends inside a quoted one). added: the text has so many bytes that the file has not, a last line
+    has (or a code of ``csvlines``). added: the text has so many bytes that the file has not, a last line
     end.
     """
 
@@ -81,7 +85,7 @@ def cut_chunk(buffer: bytes, line: int, csv: CsvConfig | None, *, last: bool = F
     end, ends_before = cut.end, cut.ends
     if last and end < len(buffer):
         # An open quote: what is left cannot be read, but it is a line.
-        left = (end, len(buffer) - 1, line + ends_before, -1)
+        left = (end, len(buffer) - 1, line + ends_before, OPEN_QUOTE)
         columns = [np.append(c, v) for c, v in zip(columns, left, strict=True)]
         end, ends_before = len(buffer), buffer.count(b"\n")
     chunk = Chunk(buffer[:end], line, ends_before, columns[0], columns[1], columns[2], columns[3], added)
@@ -131,7 +135,7 @@ def csv_records(chunk: Chunk, source: SourceConfig, columns: tuple[str, ...], fi
     for row in np.flatnonzero(~whole & (chunk.fields != 0) & (np.arange(len(whole)) >= skip)):
         count = int(chunk.fields[row])
         reason = f"the line has {count} fields, the columns are {len(columns)}"
-        bad.append(_bad(chunk, int(row), reason if count > 0 else "the file ends inside a quoted field"))
+        bad.append(_bad(chunk, int(row), _UNREADABLE.get(count, reason)))
     try:
         chunk.text.decode()
     except UnicodeDecodeError:

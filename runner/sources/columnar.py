@@ -32,8 +32,6 @@ ROWS = 65_536
 class ColumnarReading:
     """A file from its mark on. Offsets and lines of its marks are rows; the digest is of the whole file's bytes."""
 
-    error: SourceError | None = None
-
     def __init__(self, source: SourceConfig, path: Path, known: FileMark, index: int) -> None:
         self._source, self._path, self._known, self._index = source, path, known, index
         self._digest = _file_digest(path, source.verify == "ends")
@@ -65,7 +63,7 @@ class ColumnarReading:
                         yield self._job(rows.slice(skip), first + skip)
         except (pa.ArrowException, OSError) as error:
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self.error = SourceError(f"{self._path} is not a whole {self._source.format} file: {text}")
+            raise SourceError(f"{self._path} is not a whole {self._source.format} file: {text}") from None
         self._rows = max(self._rows, at)
 
     def _job(self, rows: pa.RecordBatch, first: int) -> Callable[[], Part]:

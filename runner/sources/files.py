@@ -87,8 +87,17 @@ class FileReader:
             return
         reading = self._reading(path, known, index)
         waiting: deque[Future[Part]] = deque()
+        error: SourceError | None = None
+        jobs = reading.jobs()
         try:
-            for job in reading.jobs():
+            while True:
+                try:
+                    job = next(jobs, None)
+                except SourceError as raised:
+                    error = raised
+                    break
+                if job is None:
+                    break
                 waiting.append(pool.submit(job))
                 while len(waiting) > THREADS:
                     yield from self._handed_out(waiting.popleft().result(), index, path)
@@ -99,8 +108,8 @@ class FileReader:
             for future in waiting:
                 future.cancel()
         # Everything that could be read is handed out before a damaged end is complained of.
-        if reading.error is not None:
-            raise reading.error
+        if error is not None:
+            raise error
         end = replace(reading.mark_at_end(), stat=stat)
         if end.waiting:
             self._waiting.append(UnfinishedLine(end.path, end.lines + 1, end.waiting))

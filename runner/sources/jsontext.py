@@ -124,7 +124,7 @@ def _floats(column: pa.Array) -> pa.Array:
 
 def _joined(offsets: pa.Array, texts: pa.Array, valid: pa.Array, lead: str, end: str) -> pa.Array:
     lists = pa.LargeListArray.from_arrays(offsets.cast(pa.int64()), texts)
-    inner = pc.binary_join(lists, ",")
+    inner = pc.binary_join(lists, pa.scalar(",", pa.large_utf8()))
     whole = pc.binary_join_element_wise(
         *(pa.scalar(lead, pa.large_utf8()), inner, pa.scalar(end, pa.large_utf8()), pa.scalar("", pa.large_utf8()))
     )

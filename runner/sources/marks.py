@@ -55,7 +55,7 @@ class FileMark:
 
 @dataclass(frozen=True)
 class SourceMark:
-    """How far a source is read. mapping: how records become events, which may not change. last: the highest position."""
+    """How far a source is read. mapping: how records become events; it may not change. last: highest position."""
 
     files: tuple[FileMark, ...] = ()
     mapping: dict[str, str] | None = None

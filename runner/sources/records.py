@@ -227,4 +227,7 @@ def _members(struct: pa.StructArray) -> list[tuple[str, pa.Array]]:
 def _plain_cell(cell: pa.Array) -> Any:
     if pa.types.is_struct(cell.type):
         return {name: _plain_cell(inner) for name, inner in _members(cell)} if cell[0].is_valid else None
+    if pa.types.is_nested(cell.type):
+        # No field is read from lists and maps; ``field`` has refused the mapping otherwise.
+        return []
     return readable(cell)[0].as_py()

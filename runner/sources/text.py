@@ -27,11 +27,11 @@ CHUNK = 8 << 20
 
 
 class TextReading:
-    """A file from its mark on. ``error`` is set where the file ends badly; what was whole before it has been given."""
+    """A file from its mark on."""
 
     def __init__(self, source: SourceConfig, path: Path, known: FileMark, index: int) -> None:
         self._source, self._path, self._known, self._index = source, path, known, index
-        self.error: SourceError | None = None
+        self._error: SourceError | None = None
         self._compression = compression_of(path, source.compression)
         self._plain = self._compression == "none" and source.encoding == "utf-8"
         self._csv = source.csv if source.format == "csv" else None
@@ -48,7 +48,10 @@ class TextReading:
             self._stream.close()
 
     def jobs(self) -> Iterator[Callable[[], Part]]:
-        """The parsing of each chunk, in order. Raises SourceChanged, LineError."""
+        """The parsing of each chunk, in order.
+
+        Raises SourceError where the file changed or ends badly, behind all chunks that could be read.
+        """
         buffer = self._begin()
         stream = self._stream
         assert stream is not None
@@ -56,26 +59,29 @@ class TextReading:
         more = True
         while more:
             blocks, size = [buffer], len(buffer)
-            while more and size < CHUNK:
+            # Twice what was left over: a line of many chunks is not looked through again for each of them.
+            enough = max(CHUNK, 2 * size)
+            while more and size < enough:
                 block = self._read(stream)
                 blocks.append(block)
                 size += len(block)
                 more = bool(block)
             buffer = b"".join(blocks)
-            last = not more and self._source.final and self.error is None
+            last = not more and self._source.final and self._error is None
             chunk, rest = cut_chunk(buffer, line, self._csv, last=last)
             too_long(str(self._path), line + chunk.lines, len(rest))
             if len(chunk.text):
                 yield self._job(chunk, offset, stream.octets)
             offset, line, buffer = offset + chunk.size, line + chunk.lines, rest
-        if buffer and self.error is None:
-            self._waiting = len(buffer)
+        if self._error is not None:
+            raise self._error
+        self._waiting = len(buffer)
 
     def _read(self, stream: TextStream) -> bytes:
         try:
             return stream.read()
         except SourceError as error:
-            self.error = error
+            self._error = error
             return b""
 
     def mark_at_end(self) -> FileMark:
