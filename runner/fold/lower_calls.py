@@ -227,8 +227,12 @@ def _called(c: Lowering, name: str, source: FunctionSource, arguments: dict[str,
 
 def _argument_type(value: Value) -> Any:
     """What a helper is compiled for: the type, and of what is no scalar the thing itself."""
-    if isinstance(value.type, (TupleType, ObjectType)):
-        return value.type, value.constant
+    match value.type:
+        case TupleType():
+            # (1,) and (True,) are equal in Python, and not the same here.
+            return repr(value.constant), tuple(i.type for i in value.items)
+        case ObjectType():
+            return id(value.constant)
     return value.type
 
 

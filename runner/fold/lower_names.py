@@ -25,6 +25,7 @@ from runner.fold.types import (
     STR,
     TIMEDELTA,
     UUID,
+    VARIABLE,
     ElementType,
     EventType,
     ListType,
@@ -179,7 +180,8 @@ def _constant(c: Lowering, node: ast.Constant) -> Value:
 @expression(ast.Tuple)
 def _tuple(c: Lowering, node: ast.Tuple) -> Value:
     items = tuple(c.scalar(item) if not isinstance(item, ast.Constant) else c.expr(item) for item in node.elts)
-    return Value(TupleType(), items=items)
+    known = tuple(i.constant for i in items) if all(i.known for i in items) else VARIABLE
+    return Value(TupleType(), constant=known, items=items)
 
 
 def known_call(c: Lowering, node: ast.Call, arguments: list[Value], function: Callable[..., Any]) -> Value | None:

@@ -93,6 +93,12 @@ def text_for(e: Went) -> str:
     return "-"
 
 
+def one_of(value: float, choices: tuple[float, ...]) -> int:
+    if value in choices:
+        return len(choices)
+    return 0
+
+
 class Flow(Projection):
     n: int = 1
     m: int = 0
@@ -208,6 +214,11 @@ class Flow(Projection):
     def helpers_of_the_event(self, e: Went) -> None:
         self.n = of_event(e, 5)
         self.text = text_for(e)
+
+    @on(Went)
+    def helpers_of_tuples(self, e: Went) -> None:
+        self.n = one_of(e.n, (1, 2)) + one_of(e.n, (1.0, 2.0)) * 10 + one_of(e.n, LIMITS) * 100
+        self.m = one_of(e.n, (True, 2)) * 7
 
     @on(Went)
     def none_first(self, e: Went) -> None:
