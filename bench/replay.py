@@ -182,10 +182,11 @@ def readme_table(result: dict[str, Any]) -> str:
     for name, speed in sorted(result["events_per_second"].items(), key=lambda item: -item[1]):
         ratio = f"{result['ratios'][name]:.1f} times" if name in result["ratios"] else ""
         rows.append(f"| {README_NAMES[name]} | {speed / 1e6:.1f} | {ratio} | {result['peak_rss_mb'][name]:,} |")
+    accounts = f"{result['accounts']:,} accounts ({result['skew']})"
+    machine = f"{result['cpu']}, {result['cores']} cores, Python {result['python']}"
     said = (
-        f"{result['events']:,} events of {result['accounts']:,} accounts ({result['skew']}), {result['threads']} threads "
-        f"each, medians of {result['rounds']} rounds; {result['cpu']}, {result['cores']} cores, Python {result['python']}; "
-        f"commit {result['commit']}, seed {result['seed']}."
+        f"{result['events']:,} events of {accounts}, {result['threads']} threads each, medians of {result['rounds']} "
+        f"rounds; {machine}; commit {result['commit']}, seed {result['seed']}."
     )
     small = (
         f"`runner --help` {result['help_seconds']:.2f} s; a rebuild of 10,000 events with proof "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.options import session_command
-from runner.cli.output import count, emit_json, print_table, print_text, rate, say, seconds, size
+from runner.cli.output import count, emit_json, numeric_columns, print_table, print_text, rate, seconds, size
 from runner.cli.progress import watching
 from runner.errors import ConfigError
 
@@ -97,7 +97,7 @@ def command(session: Session, events: int, directory: Path, seed: int, engine: A
     shape = LedgerShape(events, seed=seed)
     began = time.perf_counter()
     with watching() as watch:
-        made = _prepared(directory, shape, fresh=fresh)
+        made = _prepared(directory, shape, watch, fresh=fresh)
         config, synced, report = _run(directory, engine, workers, watch)
     total = time.perf_counter() - began
     if session.as_json:
@@ -106,21 +106,21 @@ def command(session: Session, events: int, directory: Path, seed: int, engine: A
     _show(config, shape, made, synced, report, total)
 
 
-def _prepared(directory: Path, shape: LedgerShape, *, fresh: bool) -> float | None:
+def _prepared(directory: Path, shape: LedgerShape, watch: Watch, *, fresh: bool) -> float | None:
     """Make the event files unless they are there; seconds, or None where they were."""
     stamp = directory / STAMP
     wanted = {"format": FORMAT, **asdict(shape)}
     if directory.exists() and any(directory.iterdir()) and not stamp.exists():
         raise ConfigError(f"{directory} is not a demo's directory", hint="give another one: --dir PATH")
     if stamp.exists() and not fresh and json.loads(stamp.read_text()) == wanted:
-        say(f"{directory}: ledger and log of an earlier run are kept (--fresh makes them again)")
+        watch.say(f"{directory}: ledger and log of an earlier run are kept (--fresh makes them again)")
         return None
     shutil.rmtree(directory, ignore_errors=True)
     (directory / "events").mkdir(parents=True)
     # A run that is interrupted here leaves a stamp that no shape equals: the next one may clear the directory.
     stamp.write_text("{}")
     began = time.perf_counter()
-    say(
+    watch.say(
         f"making {count(shape.events)} events of {count(shape.account_count)} accounts as Parquet in {directory}/events"
     )
     for number, table in enumerate(_tables(shape)):
@@ -129,7 +129,7 @@ def _prepared(directory: Path, shape: LedgerShape, *, fresh: bool) -> float | No
     stamp.write_text(json.dumps(wanted))
     spent = time.perf_counter() - began
     octets = sum(f.stat().st_size for f in (directory / "events").iterdir())
-    say(f"made: {rate(shape.events, spent)}, {seconds(spent)}, {size(octets)}")
+    watch.say(f"made: {rate(shape.events, spent)}, {seconds(spent)}, {size(octets)}")
     return spent
 
 
@@ -155,7 +155,7 @@ def _run(directory: Path, engine: Any, workers: int, watch: Watch) -> tuple[Conf
     config = load_config(directory / "runner.toml")
     synced = sync(config, listener=watch)
     if engine == "ray":
-        say("starting Ray on this machine (about four seconds)")
+        watch.say("starting Ray on this machine (about four seconds)")
     return config, synced, rebuild(config, "all", engine=engine, workers=workers, listener=watch)
 
 
@@ -204,7 +204,8 @@ def _show(
             columns = [c[0] for c in result.description or ()]
             rows = result.fetchall()
             largest = largest or str(rows[0][0])
-            print_table(f"{projection.name}: {count(projection.rows)} rows", columns, rows)
+            title = f"{projection.name}: {count(projection.rows)} rows"
+            print_table(title, columns, rows, numeric=numeric_columns(columns, rows))
     print_text(f"all in {seconds(total)}. Look around:")
     print_text(f"  cd {config.root}")
     print_text('  runner status; runner query "SELECT currency, sum(paid_in) FROM flows GROUP BY ALL"')

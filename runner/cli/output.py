@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "count",
     "emit_json",
+    "numeric_columns",
     "plain_value",
     "print_table",
     "print_text",
@@ -101,6 +102,14 @@ def print_table(
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     stdout_console().print(table)
+
+
+def numeric_columns(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> frozenset[str]:
+    """Columns whose first value is a number: they stand to the right."""
+    first = rows[0] if rows else ()
+    return frozenset(
+        name for name, value in zip(columns, first, strict=False) if isinstance(value, (int, float, Decimal))
+    )
 
 
 def _cell(value: object) -> str:

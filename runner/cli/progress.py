@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from runner import stats
-from runner.cli.output import count, rate, seconds, size
+from runner.cli.output import count, rate, say, seconds, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +87,10 @@ class Watch:
         self.folded_events = 0
         self.partitions = 0
 
+    def say(self, text: str) -> None:
+        """A line for the person, above the bars where there are any."""
+        self._display.note(text)
+
     def __call__(self, fact: stats.Fact) -> None:
         match fact:
             case stats.StageStarted(stage, total):
@@ -157,6 +161,7 @@ class _Display:
 
     def note(self, text: str) -> None:
         """A line that stays."""
+        say(text)
 
 
 class _Lines(_Display):
@@ -205,7 +210,9 @@ class _Bars(_Display):
         self._tasks: dict[stats.Stage, TaskID] = {}
 
     def started(self, running: _Running) -> None:
-        self._tasks[running.stage] = self._progress.add_task(_WORDS[running.stage], total=None, figures="", left="")
+        self._tasks[running.stage] = self._progress.add_task(
+            _WORDS[running.stage], total=None, part="", figures="", left=""
+        )
 
     def moved(self, running: _Running) -> None:
         task = self._tasks.get(running.stage)
@@ -219,16 +226,16 @@ class _Bars(_Display):
         figures = f"{count(running.events)} events  {rate(running.events, now - running.started)}"
         if not running.total_events and running.total_octets:
             figures += f"  {size(running.octets)} of {size(running.total_octets)}"
-        self._progress.update(
-            task, total=total, completed=done, figures=figures, left=f"{seconds(left)} left" if left is not None else ""
-        )
+        part = "" if running.part is None else f"{running.part:.0%}"
+        remaining = f"{seconds(left)} left" if left is not None else ""
+        self._progress.update(task, total=total, completed=done, part=part, figures=figures, left=remaining)
 
     def finished(self, running: _Running, elapsed: float) -> None:
         task = self._tasks.pop(running.stage, None)
         if task is None:
             return
         figures = f"{count(running.events)} events  {rate(running.events, elapsed)}" if running.events else ""
-        self._progress.update(task, total=1, completed=1, figures=figures, left=seconds(elapsed))
+        self._progress.update(task, total=1, completed=1, part="done", figures=figures, left=seconds(elapsed))
 
     def note(self, text: str) -> None:
         from rich.text import Text
@@ -262,7 +269,7 @@ def _bars(target: TextIO) -> Progress:
     return Progress(
         TextColumn("{task.description:<11}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f} %", markup=False),
+        TextColumn("{task.fields[part]:>4}", markup=False),
         TextColumn("{task.fields[figures]}", markup=False),
         TextColumn("{task.fields[left]}", style="dim", markup=False),
         console=Console(file=target),

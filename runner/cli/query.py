@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.options import session_command
-from runner.cli.output import emit_json, print_table, say
+from runner.cli.output import emit_json, numeric_columns, print_table, say
 from runner.errors import ConfigError, LogError
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def command(session: Session, sql: str, limit: int) -> None:
     if session.as_json:
         emit_json({"columns": columns, "rows": [dict(zip(columns, row, strict=True)) for row in rows]})
         return
-    numeric = frozenset(c for i, c in enumerate(columns) if rows and isinstance(rows[0][i], (int, float)))
-    print_table("", columns, rows[:limit], numeric=numeric)
+    print_table("", columns, rows[:limit], numeric=numeric_columns(columns, rows))
     if len(rows) > limit:
         say(f"more rows than {limit}: --limit shows more")
 
