@@ -165,9 +165,10 @@ def check_nodes(engine: Engine, log: Log, directories: Sequence[Path]) -> None:
 def _look(sight: _Sight) -> str:
     """Runs on every machine: "" or what is wrong there."""
     try:
-        with Log.open(sight.log, number=sight.number) as log:
+        with Log.open(sight.log) as log:
             if log.manifest.log_id != sight.log_id:
                 return f"{sight.log} is log {log.manifest.log_id} there, not {sight.log_id}"
+        Log.open(sight.log, number=sight.number).close()
     except Exception as error:
         return f"the log {sight.log} cannot be opened there: {error}"
     for directory in sight.directories:
