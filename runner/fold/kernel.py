@@ -134,26 +134,43 @@ def kernel_source(projections: Sequence[LoopProjection]) -> KernelSource:
     made = KernelSource(every=any(h.every for p in projections for h in p.handlers))
     made.groups = list(dict.fromkeys(t for p in projections for h in p.handlers for t in h.types))
     steps: list[str] = []
-    calls: dict[int, list[str]] = {}
+    loops: list[list[_Loop]] = []
     everything = len(made.groups) + 1
     for n, projection in enumerate(projections):
+        own: dict[tuple[str, ...], _Loop] = {}
         for group in range(1, everything + (1 if made.every else 0)):
             event_type = made.groups[group - 1] if group < everything else ""
             chosen = [(m, h) for m, h in enumerate(projection.handlers) if h.every or event_type in h.types]
             if chosen:
-                name, text, arguments = _step(made, n, projection, group, event_type, chosen)
-                steps.append(text)
-                calls.setdefault(group, []).extend(_call(n, name, projection, arguments))
+                text, arguments = _step(made, n, projection, event_type, chosen)
+                # Types that are read alike go through one loop: the same loop for each would be compiled for each.
+                alike = (text, *(argument_type(made.arguments[int(name[1:])]) for name in arguments))
+                loop = own.setdefault(alike, _Loop(f"fold_{n}_{len(own) + 1}"))
+                loop.columns[group] = arguments
+        steps += [text.replace(_NAME, loop.name) for (text, *_), loop in own.items()]
+        loops.append(list(own.values()))
     parts = [_HEAD]
     for n, projection in enumerate(projections):
         source = projection.source.replace("@njit(**KERNEL)", "@njit(**INNER)")
         parts.append(f"\n# {projection.definition.name}\n{source}\n")
         # Not the tuple: NumPy needs the pairs in a list, and the source must not depend on how dtypes are printed.
         parts.append(f"STATE_{n} = _array(from_dtype(np.dtype({state_fields(projection.definition)!r}, align=True)))\n")
-    parts += [*steps, _entry(made, projections, calls)]
+    parts += [*steps, _entry(made, projections, loops)]
     parts += [_merge(n, p) for n, p in enumerate(projections) if p.merge is not None]
     made.text = "\n".join(parts)
     return made
+
+
+_NAME = "<loop>"
+"""Stands for a loop's name until it is known whether there is such a loop already."""
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """A loop of one projection. columns: by group of types that go through it, what it is called with."""
+
+    name: str
+    columns: dict[int, list[str]] = field(default_factory=dict)
 
 
 def _state_names(n: int, projection: LoopProjection) -> list[str]:
@@ -164,13 +181,11 @@ def _step(
     made: KernelSource,
     n: int,
     projection: LoopProjection,
-    group: int,
     event_type: str,
     chosen: list[tuple[int, Handler]],
-) -> tuple[str, str, list[str]]:
-    """The loop of one projection over a run of one type: (name, source, its column arguments)."""
-    name = f"fold_{n}_{group}"
-    used: dict[str, None] = {}
+) -> tuple[str, list[str]]:
+    """The loop of one projection over a run of one type: (source, the columns that it is called with)."""
+    used: dict[str, str] = {}
     body: list[str] = []
     single = projection.definition.by_aggregate
     if single:
@@ -179,24 +194,22 @@ def _step(
 
         def columns(function: Function, handler: Handler = handler) -> str:
             names = [made.argument(ref, event_type, handler, n) for ref in function.arrays]
-            used.update(dict.fromkeys(names))
-            return "".join(f", {x}" for x in names)
+            return "".join(f", {used.setdefault(x, f'c{len(used)}')}" for x in names)
 
         lines = _one(n, m, projection, handler, columns)
         if handler.each is None:
             body += [line.replace("#k", "0") for line in lines]
         else:
-            offsets = made.argument(ArrayRef("list", handler.each.name, "offsets"), event_type, handler, n)
-            used[offsets] = None
+            column = made.argument(ArrayRef("list", handler.each.name, "offsets"), event_type, handler, n)
+            offsets = used.setdefault(column, f"c{len(used)}")
             body.append(f"for k in range(np.int64({offsets}[j]), np.int64({offsets}[j + 1])):")
             body += ["    " + line.replace("#k", "natural(k)") for line in lines]
-    arguments = list(used)
     fixed = "info, kinds, kind, begin, first, type_id, pool, aggregate, rows, states, default"
     fixed += "" if single else ", keys"
     text = [
         "@njit(**INNER)",
-        f"def {name}({', '.join([fixed, *arguments])}):",
-        f"    # {projection.definition.name}: {event_type or 'any type'}",
+        f"def {_NAME}({', '.join([fixed, *used.values()])}):",
+        f"    # {projection.definition.name}",
         "    end = len(kinds)",
         "    begin = natural(begin)",
         "    i = begin",
@@ -210,7 +223,7 @@ def _step(
         "",
         "",
     ]
-    return name, "\n".join(text), arguments
+    return "\n".join(text), list(used)
 
 
 def _one(n: int, m: int, projection: LoopProjection, handler: Handler, columns: object) -> list[str]:
@@ -249,18 +262,30 @@ def _one(n: int, m: int, projection: LoopProjection, handler: Handler, columns: 
     ]
 
 
-def _call(n: int, name: str, projection: LoopProjection, arguments: list[str]) -> list[str]:
+def _call(n: int, place: int, loop: _Loop, projection: LoopProjection) -> list[str]:
+    """The one call of a loop; ``which``: where in its columns the group's are."""
+    columns = zip(*loop.columns.values(), strict=True)
+    chosen = [names[0] if len(set(names)) == 1 else f"({', '.join(names)})[which]" for names in columns]
     fixed = "info, kinds, kinds[begin], begin, first, type_ids[kind], pool, aggregate, rows"
-    names = ", ".join([fixed, *_state_names(n, projection), *arguments])
+    names = ", ".join([fixed, *_state_names(n, projection), *chosen])
     return [
-        f"            if active[{n}] != 0:",
-        f"                status, behind = {name}({names})",
-        "                if status != 0:",
-        "                    return status",
+        f"            {'if' if place == 0 else 'elif'} loop == {place + 1}:",
+        f"                status, behind = {loop.name}({names})",
     ]
 
 
-def _entry(made: KernelSource, projections: Sequence[LoopProjection], calls: dict[int, list[str]]) -> str:
+def _ways(made: KernelSource, loops: Sequence[Sequence[_Loop]]) -> str:
+    """``LOOPS`` and ``PLACES``: by projection and group, which loop (0: none) it goes through with which columns."""
+    groups = len(made.groups) + 2
+    ways, places = ([[0] * groups for _ in loops] for _ in range(2))
+    for n, own in enumerate(loops):
+        for number, loop in enumerate(own, 1):
+            for place, group in enumerate(loop.columns):
+                ways[n][group], places[n][group] = number, place
+    return f"LOOPS = np.array({ways}, np.int32)\nPLACES = np.array({places}, np.int32)\n\n"
+
+
+def _entry(made: KernelSource, projections: Sequence[LoopProjection], loops: Sequence[Sequence[_Loop]]) -> str:
     names = ["info", "active", "group_of", "type_ids", "cursors", "kinds", "aggregate", "rows", "pool"]
     types = ["I64", "U8R", "I32R", "I64R", "I64", "I16R", "U32R", "U32R", "POOL"]
     for n, projection in enumerate(projections):
@@ -269,18 +294,27 @@ def _entry(made: KernelSource, projections: Sequence[LoopProjection], calls: dic
     names += [f"a{n}" for n in range(len(made.arguments))]
     types += [argument_type(a) for a in made.arguments]
     lines = [
+        _ways(made, loops),
         f"@njit(({', '.join(types)},), cache=True, **KERNEL)",
         f"def fold({', '.join(names)}):",
         "    end = len(kinds)",
         "    begin = 0",
+        "    status = 0",
         "    while begin < end:",
         "        kind = natural(np.int64(kinds[begin]))",
-        "        group = group_of[kind]",
+        "        group = natural(np.int64(group_of[kind]))",
         "        first = natural(cursors[kind])",
         "        behind = begin",
     ]
-    for place, group in enumerate(sorted(calls)):
-        lines += [f"        {'if' if place == 0 else 'elif'} group == {group}:", *calls[group]]
+    for n, (projection, own) in enumerate(zip(projections, loops, strict=True)):
+        lines += [
+            f"        loop = LOOPS[{n}, group]",
+            f"        if active[{n}] != 0 and loop != 0:",
+            f"            which = natural(np.int64(PLACES[{n}, group]))",
+        ]
+        for place, loop in enumerate(own):
+            lines += _call(n, place, loop, projection)
+        lines += ["            if status != 0:", "                return status"]
     lines += [
         "        if behind == begin:",
         "            behind = run_end(kinds, begin)",
