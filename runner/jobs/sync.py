@@ -137,13 +137,17 @@ class _Sync:
 
     def report(self) -> SourceReport:
         """Read the source to its end."""
-        try:
-            for piece in self._reader.pieces():
-                self._take(piece)
-        except SourceError:
-            # What was handed out before is good, and the mark stands behind exactly that.
-            self._commit()
-            raise
+        pieces = self._reader.pieces()
+        while True:
+            try:
+                piece = next(pieces, None)
+            except SourceError:
+                # What was handed out before is good, and the mark stands behind exactly that.
+                self._commit()
+                raise
+            if piece is None:
+                break
+            self._take(piece)
         self._commit()
         rejected = self._rejects.count - self._before
         return SourceReport(
