@@ -48,8 +48,8 @@ def load_definitions(config: Config, names: Sequence[str] | None = None) -> list
 
 def _imported(config: Config, name: str) -> ModuleType:
     root = str(config.root)
-    if root not in sys.path:
-        sys.path.insert(0, root)
+    if sys.path[:1] != [root]:
+        sys.path[:] = [root, *(place for place in sys.path if place != root)]
     _forget_namesakes(name, config.root)
     try:
         return importlib.import_module(name)
