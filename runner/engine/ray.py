@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import psutil
+
 from runner.engine.base import Cancelled, NodeAnswer
 from runner.engine.interrupts import held_interrupts
 from runner.engine.modules import Modules, install
@@ -45,6 +47,12 @@ OBJECT_STORE_BYTES = 80 * 2**20
 
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 """One kernel per core: libraries that would use all cores inside a worker fight over them."""
+
+LOOK_SECONDS = 0.2
+"""How soon a run sees that it was cancelled."""
+
+GIVE_UP_SECONDS = 3.0
+"""How long tasks that are given up, and workers, may take to stop by themselves."""
 
 REACH_SECONDS = 10.0
 """How long a cluster may take to answer."""
@@ -85,22 +93,30 @@ class RayEngine:
         self.workers = workers
         self.address = address
         self._directory: Path | None = None
-        self._pending: list[Any] = []
         self._cancelled = threading.Event()
         self._closed = False
+        self._running = False
+        self._shipped = modules if modules is not None else Modules()
         ray = _import_ray()
         if ray.is_initialized():
             raise EngineError("this process has a Ray running already", hint="end it first, or use --engine threads")
+        self._start(ray)
+
+    def _start(self, ray: Any) -> None:
+        """Unless it runs: a local Ray ends with tasks that are given up."""
+        if self._running:
+            return
         try:
-            if address is None:
+            if self.address is None:
                 self._start_local(ray)
             else:
-                self._connect(ray, address)
-            self._modules = ray.put(modules if modules is not None else Modules())
+                self._connect(ray, self.address)
+            self._modules = ray.put(self._shipped)
             self._call = ray.remote(_work)
         except BaseException:
             self.close()
             raise
+        self._running = True
 
     def _start_local(self, ray: Any) -> None:
         # Ray's sockets lie inside, and their paths may have 107 characters: a long TMPDIR would not do.
@@ -150,13 +166,13 @@ class RayEngine:
 
     def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
         ray = _import_ray()
+        self._start(ray)
         self._cancelled.clear()
         call = self._call.options(max_retries=MAX_RETRIES, num_cpus=1, retry_exceptions=False)
         waiting = iter(tasks)
         # A cluster may have more cores than the run was given: there, what is handed out is what runs.
         room = self.workers * (IN_FLIGHT if self.address is None else 1)
         pending: list[Any] = []
-        self._pending = pending
         try:
             while True:
                 while len(pending) < room:
@@ -167,9 +183,11 @@ class RayEngine:
                     pending.append(call.remote(self._modules, pickle.dumps((function, task))))
                 if not pending:
                     return
-                done, _ = ray.wait(pending, num_returns=1)
+                done, _ = ray.wait(pending, num_returns=1, timeout=LOOK_SECONDS)
                 if self._cancelled.is_set():
                     raise Cancelled
+                if not done:
+                    continue
                 pending.remove(done[0])
                 yield self._result(ray, done[0])
         finally:
@@ -196,16 +214,26 @@ class RayEngine:
         return result
 
     def _give_up(self, ray: Any, pending: list[Any]) -> None:
-        with suppress(Exception):
-            for reference in pending:
-                ray.cancel(reference, force=True)
-            if pending:
-                # Killed workers write nothing any more; until they are gone, the run is not over.
-                ray.wait(pending, num_returns=len(pending), timeout=10)
+        # Never by ray.cancel where it can be helped: with a task that completes at the same moment it aborts this whole
+        # process (a failed check in Ray's task manager, seen with 2.60). A local Ray ends with its tasks and is started
+        # again if it is needed; on a cluster tasks are asked first, and killed where that does not help.
+        if pending and self.address is None:
+            with held_interrupts():
+                self._end(ray)
+        elif pending:
+            with suppress(Exception):
+                left = pending
+                for force, patience in ((False, GIVE_UP_SECONDS), (True, 10.0)):
+                    for reference in left:
+                        ray.cancel(reference, force=force)
+                    if left:
+                        # Until the workers have stopped they may write, and the run is not over.
+                        _, left = ray.wait(left, num_returns=len(left), timeout=patience)
         pending.clear()
 
     def on_every_node(self, function: Callable[[T], R], task: T) -> tuple[NodeAnswer, ...]:
         ray = _import_ray()
+        self._start(ray)
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         payload = pickle.dumps((function, task))
         asked = [
@@ -227,21 +255,41 @@ class RayEngine:
         return tuple(answers)
 
     def cancel(self) -> None:
+        # Seen by ``run`` within LOOK_SECONDS; Ray's own cancel is no matter for another thread (see ``_give_up``).
         self._cancelled.set()
-        ray = _import_ray()
-        with suppress(Exception):
-            for reference in tuple(self._pending):
-                ray.cancel(reference, force=True)
 
     def close(self) -> None:
         if self._closed:
             return
         with held_interrupts():
             self._closed = True
-            with suppress(Exception), _as_found():
-                _import_ray().shutdown()
-            if self._directory is not None:
-                shutil.rmtree(self._directory, ignore_errors=True)
+            self._end(_import_ray())
+
+    def _end(self, ray: Any) -> None:
+        """Disconnect; a local Ray ends, and its workers are gone when this returns."""
+        workers = _workers_below(self._directory)
+        with suppress(Exception), _as_found():
+            ray.shutdown()
+        _, alive = psutil.wait_procs(workers, timeout=GIVE_UP_SECONDS)
+        for worker in alive:
+            with suppress(psutil.Error):
+                worker.kill()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory = None
+        self._running = False
+
+
+def _workers_below(directory: Path | None) -> list[psutil.Process]:
+    """The worker processes of the local Ray that lies there: what its raylet has started."""
+    if directory is None:
+        return []
+    found: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if any(str(directory) in word for word in child.cmdline()):
+                found += child.children(recursive=True)
+    return found
 
 
 def _check_reachable(address: str) -> None:
