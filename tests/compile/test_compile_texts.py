@@ -101,7 +101,8 @@ class Texts(Projection):
             self.text = self.text + e.a + self.text[:3]
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
 @given(
     a=TEXTS, b=TEXTS, n=PLACES, m=PLACES, p=st.booleans(),
     who=st.sampled_from([UUID(int=0), UUID(int=5)]) | st.uuids(), other=st.sampled_from([UUID(int=0), UUID(int=5)]),
@@ -209,7 +210,8 @@ class Enums(Projection):
         self.flag = e.perhaps is True or e.said == e.text or e.number == e.n or e.number != 5 or e.perhaps == e.p
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
 @given(
     colour=st.sampled_from(Colour), size=st.sampled_from(Size), mood=st.sampled_from(Mood), p=st.booleans(),
     kind=st.sampled_from(["new", "old", ""]), level=st.sampled_from([0, 1, 5]), text=st.sampled_from(["", "new", "x"]),
