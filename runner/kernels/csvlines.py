@@ -22,9 +22,9 @@ __all__ = ["LONE_RETURN", "OPEN_QUOTE", "CsvRecords", "cut_records"]
 class CsvRecords:
     """The complete records of a text.
 
-    starts, stops: int64[n], without the line end. lines: int64[n], how many line ends stand before each. fields: int64[n],
-    how many fields each has, 0 for an empty line, or LONE_RETURN. end: behind the last complete record. ends: line ends
-    before ``end``. open_quote: what is behind ``end`` is inside a quoted field.
+    starts, stops: int64[n], without the line end. lines: int64[n], how many line ends stand before each.
+    fields: int64[n], how many fields each has, 0 for an empty line, or LONE_RETURN. end: behind the last complete
+    record. ends: line ends before ``end``. open_quote: what is behind ``end`` is inside a quoted field.
     """
 
     def __init__(self, starts: Int64s, stops: Int64s, lines: Int64s, fields: Int64s, state: Int64s) -> None:

@@ -17,10 +17,17 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
-__all__ = ["EPOCH_SCALES", "Coercion", "parse_coercion", "zone_of"]
+from runner.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.values import PayloadColumn
+
+__all__ = ["EPOCH_SCALES", "Coercion", "check_coercions", "parse_coercion", "zone_of"]
 
 EPOCH_SCALES = {"epoch": 6, "epoch_ms": 3, "epoch_us": 0, "epoch_ns": -3}
 """Powers of ten from the unit to microseconds."""
@@ -56,6 +63,18 @@ def parse_coercion(text: str) -> Coercion:
     if "%" not in body:
         raise ValueError(f"{text!r} is neither number, iso, epoch, epoch_ms, epoch_us, epoch_ns nor a strptime format")
     return Coercion("format", format=body, zone=zone)
+
+
+def check_coercions(columns: Sequence[PayloadColumn]) -> None:
+    """Raises DefinitionError for the first column whose coercion, or that of a record's field, means nothing."""
+    for column in columns:
+        found = [column.coerce, *(field.coerce for inner in column.type.walk() for field in inner.fields)]
+        for text in found:
+            try:
+                parse_coercion(text)
+            except ValueError as error:
+                path = ".".join(column.paths[0])
+                raise DefinitionError(f"field {path} of {column.event_type}: coerce: {error}") from None
 
 
 @functools.lru_cache(maxsize=64)

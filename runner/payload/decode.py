@@ -16,7 +16,7 @@ from runner.kernels.fieldstatus import ABSENT, FOUND
 from runner.kernels.hash import encode_texts, text_buffers
 from runner.kernels.jsonelements import scan_elements
 from runner.kernels.jsonscan import ARRAY, NULL, OBJECT, Bytes, Spans, path_trie, scan_paths
-from runner.payload.coercion import parse_coercion
+from runner.payload.coercion import check_coercions, parse_coercion
 from runner.payload.plain import BadValue
 from runner.payload.scalars import parse
 from runner.payload.values import UnfitAt, presence, read_numbers, read_texts
@@ -40,6 +40,7 @@ def decode(texts: pa.Array, columns: Sequence[PayloadColumn]) -> dict[PayloadCol
     """
     if not columns:
         return {}
+    check_coercions(columns)
     data, offsets = text_buffers(texts)
     paths = list(dict.fromkeys(path for column in columns for path in column.paths))
     found, good = scan_paths(data, offsets[:-1], offsets[1:], path_trie(paths))

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from runner.batch import PayloadArray
 from runner.kernels.hash import encode_texts
-from runner.payload.coercion import parse_coercion
+from runner.payload.coercion import check_coercions, parse_coercion
 from runner.payload.scalars import Unfit, parse, stored_value
 from runner.values import Kind, Path, PayloadColumn, RecordField, ValueType
 
@@ -38,6 +38,7 @@ def element_fields(type_: ValueType) -> tuple[RecordField, ...]:
 
 def decode_plain(texts: pa.Array, columns: Sequence[PayloadColumn]) -> dict[PayloadColumn, PayloadArray]:
     """The same as ``decode``."""
+    check_coercions(columns)
     payloads = []
     for row, text in enumerate(texts.to_pylist()):
         try:

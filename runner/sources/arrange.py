@@ -45,6 +45,9 @@ def arrange(records: Records, source: SourceConfig, file: int) -> Arranged:
     The second is the line, or the position that the source gives.
     """
     n = len(records)
+    if n == 0:
+        # Perhaps not even the columns are known yet.
+        return Arranged(pa.RecordBatch.from_pylist([], schema=ARRIVAL_SCHEMA), np.arange(0), ())
     payload, doubtful = records.payload()
     doubtful = doubtful | records.doubtful
     tenant = _constant("", n) if source.tenant is None else _texts(records, source.tenant, doubtful, empty=True)

@@ -130,7 +130,7 @@ def csv_records(chunk: Chunk, source: SourceConfig, columns: tuple[str, ...], fi
     """The records of CSV. skip: so many records (the header line and empty lines before it) are passed over."""
     assert chunk.fields is not None
     bad: list[tuple[int, int, str, str]] = []
-    whole = chunk.fields == len(columns)
+    whole = (chunk.fields == len(columns)) & (chunk.fields > 0)
     kept = whole & (np.arange(len(whole)) >= skip)
     for row in np.flatnonzero(~whole & (chunk.fields != 0) & (np.arange(len(whole)) >= skip)):
         count = int(chunk.fields[row])

@@ -132,10 +132,11 @@ def listed_files(source: SourceConfig, mark: SourceMark) -> list[Path]:
         else:
             matches = [pattern]
         found |= dict.fromkeys(Path(os.path.normpath(m)) for m in matches)
-    known = [source.root / f.path for f in mark.files]
+    known = {source.root / f.path: None for f in mark.files}
     gone = [path for path in known if not path.is_file()]
-    missing = [path for path in found if not path.is_file() and path not in gone]
-    new = [path for path in found if path not in set(known) and path not in missing]
+    fresh = [path for path in found if path not in known]
+    new = [path for path in fresh if path.is_file()]
+    missing = [path for path in fresh if not path.is_file()]
     _check_gone(source, mark, gone, new)
     if missing:
         raise SourceError(f"source {source.name}: {missing[0]} is not a file", hint="see files in runner.toml")

@@ -8,9 +8,10 @@ import duckdb
 import pytest
 from payload_cases import LINE, T, column, plain, texts
 
+from runner.errors import DefinitionError
 from runner.payload import BadValue, decode, decode_plain
 from runner.payload.coercion import parse_coercion
-from runner.values import Kind, PayloadColumn
+from runner.values import Kind, PayloadColumn, RecordField
 
 BOTH = pytest.mark.parametrize("function", [decode, decode_plain], ids=["kernels", "plain"])
 
@@ -209,3 +210,11 @@ def test_a_zone_is_no_part_of_a_format_with_a_sign_in_it():
     assert parse_coercion("%d@%H").format == "%d@%H"
     assert parse_coercion("%d %H @ Europe/Prague") != parse_coercion("%d %H@Europe/Prague")
     assert parse_coercion("%d %H @Europe/Prague").zone == "Europe/Prague"
+
+
+@BOTH
+def test_a_coercion_that_means_nothing_names_its_field(function):
+    record = T(Kind.RECORD, fields=(RecordField("at", T(Kind.DATE), (("at",),), "ymd"),))
+    for wanted in (column(Kind.DATE, "day", "ymd"), column(Kind.LIST, "day", element=record)):
+        with pytest.raises(DefinitionError, match="field day of t: coerce: 'ymd' is neither"):
+            function(texts("{}"), [wanted])

@@ -119,7 +119,9 @@ def test_grown_files_keep_their_header(tmp_path):
 
 
 @pytest.mark.parametrize("header", ["", "id,v\n", "\n\nid,v\n", '"id","v"\r\n'])
-def test_headers_alone(tmp_path, header):
+def test_headers_alone(tmp_path, header, monkeypatch):
+    monkeypatch.setattr(text_reading, "CHUNK", 1)
+    monkeypatch.setattr(streams, "BLOCK", 1)
     file, config = tmp_path / "events.csv", source(tmp_path, BODY)
     file.write_text(header)
     found = read_all(config)
