@@ -5,6 +5,7 @@ A command's module is imported when the command is asked for, so that ``runner -
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import signal
@@ -124,8 +125,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _interrupted(as_json: bool) -> int:
-    # What runs at exit may take a moment (Ray stops, threads end); another Ctrl-C ends it at once, and quietly.
+    # What runs at exit may take a moment (Ray stops, threads end); another Ctrl-C ends it at once, and quietly. The
+    # interpreter's own last steps put Python's handlers away, so for them it is ignored.
     signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(INTERRUPTED))
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     say("interrupted: nothing half-published; `runner status` shows what is live, `runner jobs` what can be resumed")
     if as_json:
         emit_json({"error": {"kind": "Interrupted", "message": "interrupted", "hint": "", "exit_code": INTERRUPTED}})

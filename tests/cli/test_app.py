@@ -106,6 +106,7 @@ def raising(error: BaseException) -> Callable[..., None]:
 def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(app.application, "main", raising(KeyboardInterrupt()))
     monkeypatch.setattr(app.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(app.atexit, "register", lambda *_: None)
     assert app.run(["rebuild", "--all"]) == 130
     assert capsys.readouterr().err.startswith("interrupted")
 
