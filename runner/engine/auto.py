@@ -4,12 +4,12 @@ Measured with Ray 2.60 on a shared machine of two cores, in its quiet moments (b
 
 - A local Ray needs 3.9 s to start, 1.3 s to end, and 0.6 s until a worker has imported the runner and loaded the
   kernel: 5.8 s that threads do not need. After that a task costs 0.8 ms.
-- Compiled folds release the interpreter lock, and files are written outside of it too. A rebuild of three projections
+- Compiled folds release the interpreter lock, and files are written outside it too. A rebuild of three projections
   over 10 M events with two workers folded and wrote 2.8-4.3 M events/s in threads, 1.5-1.7 M on a local Ray: on one
   machine compiled folds never win by Ray.
 - The plain twin (``compiled=False``) holds the lock: N threads fold as fast as one, 75,000-110,000 events/s and
-  projection (the bundled ledger's three), Ray's N workers N times that. With N workers Ray saves (1 - 1/N) of that time,
-  so it breaks even at 5.8 s * 100,000 / (1 - 1/N) events folded plainly: 1.16 M with two workers.
+  projection (the bundled ledger's three), Ray's N workers N times that. With N workers Ray saves (1 - 1/N) of that
+  time, so it breaks even at 5.8 s * 100,000 / (1 - 1/N) events folded plainly: 1.16 M with two workers.
 - A cluster is there because one machine is not enough, so an address means Ray.
 """
 

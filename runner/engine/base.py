@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 __all__ = ["Cancelled", "Engine", "NodeAnswer", "cancellation", "raise_if_cancelled"]
 
@@ -39,9 +39,10 @@ class Engine(Protocol):
     def workers(self) -> int:
         """How many tasks are worked on at a time."""
 
-    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Generator[R, None, None]:
         """Results as they complete. The first exception of a task is raised with its data; what has not begun is
-        cancelled then, as it is when the iterator is closed. A worker that dies is replaced and its task run again.
+        cancelled then, as it is when the generator is closed: use ``contextlib.closing``. A worker that dies is
+        replaced and its task run again.
 
         Raises EngineError where workers keep dying.
         """

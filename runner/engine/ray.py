@@ -29,7 +29,7 @@ from runner.engine.modules import Modules, install
 from runner.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 __all__ = ["RayEngine"]
 
@@ -164,7 +164,7 @@ class RayEngine:
                     hint="see `ray status` there, or leave --address out",
                 ) from error
 
-    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Generator[R, None, None]:
         ray = _import_ray()
         self._start(ray)
         self._cancelled.clear()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from runner.engine.base import Cancelled, NodeAnswer, cancellation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
 
 __all__ = ["InProcessEngine", "ThreadEngine"]
 
@@ -36,7 +36,7 @@ class InProcessEngine:
     def __init__(self) -> None:
         self._given_up = threading.Event()
 
-    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Generator[R, None, None]:
         self._given_up.clear()
         for task in tasks:
             if self._given_up.is_set():
@@ -70,7 +70,7 @@ class ThreadEngine:
         self.workers = workers
         self._runs: set[threading.Event] = set()
 
-    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+    def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Generator[R, None, None]:
         waiting = list(tasks)
         waiting.reverse()
         given_up = threading.Event()

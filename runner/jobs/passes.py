@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,17 +35,18 @@ def run_pass(
     partitions went through, with the lowest failing position of each that failed.
     """
     failures: list[FoldFailure] = []
-    for folded in engine.run(fold_partitions, tasks):
-        for part in folded:
-            if part.failures:
-                failures.extend(part.failures)
-                continue
-            done(part)
-            run.tell(_fact(part.record))
-            for name, rows in part.record.rows.items():
-                deleted = part.deleted.get(name, 0)
-                if name not in merged and (rows or deleted):
-                    run.tell(RowsWritten(name, rows, deleted))
+    with closing(engine.run(fold_partitions, tasks)) as results:
+        for folded in results:
+            for part in folded:
+                if part.failures:
+                    failures.extend(part.failures)
+                    continue
+                done(part)
+                run.tell(_fact(part.record))
+                for name, rows in part.record.rows.items():
+                    deleted = part.deleted.get(name, 0)
+                    if name not in merged and (rows or deleted):
+                        run.tell(RowsWritten(name, rows, deleted))
     if failures:
         raise FoldError(tuple(failures))
 

@@ -12,6 +12,7 @@ short where few aggregates have most of the events; at least one is taken. The r
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -105,7 +106,8 @@ def proved(
     groups = grouped(sorted(counts), engine.workers)
     tasks = [_Task(log, plan, {p: counts[p] for p in group}, seed, to, saved) for group in groups]
     with run.stage("prove") as timing:
-        parts = sorted((part for parts in engine.run(_prove, tasks) for part in parts), key=lambda p: p.partition)
+        with closing(engine.run(_prove, tasks)) as results:
+            parts = sorted((part for parts in results for part in parts), key=lambda p: p.partition)
         timing.events = sum(part.events for part in parts)
         for definition in plan.definitions:
             _check(definition, parts)

@@ -15,6 +15,7 @@ the same projections, fingerprints, log, cut and plan, and only partitions whose
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -173,6 +174,11 @@ class _Rebuild:
             reached("rebuild.5")
             used = (engine.name, why, engine.workers)
         self._publish(built)
+        for definition in self.plan.definitions:
+            if definition.merged:
+                shutil.rmtree(
+                    claims[definition.name].directory / _partials(claims[definition.name]), ignore_errors=True
+                )
         return self._report(claims, records, rows, proofs, used, resumed)
 
     def _claim(self, stack: ExitStack) -> dict[str, Claim]:
@@ -317,5 +323,5 @@ def with_partials(record: PartitionRecord, directories: Mapping[str, str]) -> Pa
 
 
 def _partials(claim: Claim) -> str:
-    """The directory, inside the version's, of partial rows; goes with the version."""
+    """The directory, inside the version's, of partial rows; what a crash leaves of it goes with the version."""
     return f"partials-{claim.revision}"

@@ -220,6 +220,7 @@ class _Update:
         for definition in definitions:
             with self.models.begin_update(shape_of(self.log, plan, definition), job_id=self.run.job_id):
                 version = self.live[definition.name]
+            self.run.tell(CheckpointMoved(version.name, version.position, self.log.last_position))
             self.reports[definition.name] = ProjectionReport(
                 definition.name,
                 version.number,

@@ -89,7 +89,10 @@ def test_an_update_with_nothing_new_says_so_and_writes_nothing(project: Project)
     project.append(history(3))
     rebuild(project.config, engine="in-process", prove=0)
     before = sorted(p for p in project.models.root.rglob("*"))
-    report = update(project.config)
+    assert not [p for p in before if "partials" in p.name], "partial rows are of no use any more"
+    facts: list[Fact] = []
+    report = update(project.config, listener=facts.append)
+    assert {f.projection: f.position for f in facts if isinstance(f, CheckpointMoved)} == dict.fromkeys(ALL, 200)
     assert report.nothing_new
     assert [p.checkpoint for p in report.projections] == [200] * 4
     assert sorted(p for p in project.models.root.rglob("*") if "lock" not in p.name) == [
