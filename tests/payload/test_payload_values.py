@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
+from datetime import date
 from decimal import Decimal
 
 import duckdb
@@ -218,3 +220,31 @@ def test_a_coercion_that_means_nothing_names_its_field(function):
     for wanted in (column(Kind.DATE, "day", "ymd"), column(Kind.LIST, "day", element=record)):
         with pytest.raises(DefinitionError, match="field day of t: coerce: 'ymd' is neither"):
             function(texts("{}"), [wanted])
+
+
+def test_escapes_at_the_borders_of_utf8():
+    points = [0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF]
+    pairs = [0x10000, 0x10FFFF]
+    escaped = [f"\\u{p:04x}" for p in points]
+    escaped += [f"\\u{0xD800 + ((p - 0x10000) >> 10):04X}\\u{0xDC00 + ((p - 0x10000) & 0x3FF):04X}" for p in pairs]
+    assert values(decode, column(Kind.STR), *(f'"{e}"' for e in escaped)) == [chr(p) for p in points + pairs]
+
+
+@BOTH
+def test_every_border_of_the_calendar(function):
+    """The last days of all months of leap, century and other years, and the days behind them."""
+    wanted = column(Kind.DATE)
+    for year in (1, 4, 1600, 1900, 1999, 2000, 2024, 2100, 9999):
+        for month in range(1, 13):
+            last = monthrange(year, month)[1]
+            days = (date(year, month, last) - date(1970, 1, 1)).days
+            assert values(function, wanted, f'"{year:04}-{month:02}-{last:02}"') == [days]
+            with pytest.raises(BadValue):
+                values(function, wanted, f'"{year:04}-{month:02}-{last + 1:02}"')
+
+
+@BOTH
+@pytest.mark.parametrize("digits", [1, 7, 9007199254740992, 9007199254740993, 999999999999999999])
+def test_floats_at_the_borders_of_exact_powers(function, digits):
+    found = [f"{digits}e{exponent}" for exponent in (-24, -23, -22, -21, 0, 21, 22, 23, 24)]
+    assert values(function, column(Kind.FLOAT), *found) == [float(text) for text in found]
