@@ -1,1 +1,1 @@
-"""Projections that come with the runner: ``generic`` works on any log as it is, ``ledger`` is the demo's."""
+"""Projections that come with the runner: ``generic`` and ``untimed`` work on any log, ``ledger`` is the demo's."""

@@ -1,6 +1,7 @@
-"""Projections for any log, with no code: in runner.toml, ``projections = ["projections.generic"]``.
+"""Projections for any log, with no code: in runner.toml, ``modules = ["projections.generic"]``.
 
-They look only at what every event has, so they need no event classes. Both need a source whose events have a recorded time.
+They look only at what every event has, so they need no event classes. For sources that give no recorded times there is
+``projections.untimed``.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ _HEAD = """\
 # Where events come from, where the log and the read models go. Paths are relative to this file.
 
 [project]
-# Python modules with projections, found from this file's folder. "projections.generic" comes with the runner and works
-# on any log: a summary per aggregate, counts per type and day.
+# Python modules with projections, found from this file's folder. Two come with the runner and work on any log:
+# "projections.generic" (a summary per aggregate, counts per type and day), "projections.untimed" (without times).
 modules = ["{module}"]
 
 [log]

@@ -21,6 +21,9 @@ __all__ = ["GuessedMapping", "guess_mapping", "value_at", "with_paths"]
 
 Path = tuple[str, ...]
 
+MOST_TYPES = 500
+"""More distinct texts than this are no event types."""
+
 _TYPE = (
     "type",
     "event_type",
@@ -146,7 +149,10 @@ def guess_mapping(records: Sequence[dict[str, Any]], shape: ValueShape) -> Guess
         if path[0] != payload_name and inner.seen > 0.9 * shape.seen and inner.kinds["list"] == 0 and len(path) <= 2
     }
     total = shape.seen
-    type_path = _pick(found, _TYPE, lambda s: s.kinds["str"] > 0 and len(s.distinct) <= min(500, max(3, total // 2)))
+    type_path = _pick(found, _TYPE[:3], lambda s: s.kinds["str"] > 0 and len(s.distinct) <= MOST_TYPES)
+    type_path = type_path or _pick(
+        found, _TYPE, lambda s: s.kinds["str"] > 0 and len(s.distinct) <= min(MOST_TYPES, max(3, total // 2))
+    )
     version = _pick(found, _VERSION, _is_integer)
     position = _pick(found, _POSITION, lambda s: _is_integer(s) and len(s.distinct) >= min(total, 1_000), exact=True)
     position = position if position and _ascends(records, position) else None

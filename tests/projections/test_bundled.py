@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from projections.generic import AggregateSummary, EventCounts
 from projections.ledger import (
@@ -15,8 +18,13 @@ from projections.ledger import (
     MoneyDeposited,
     MoneyWithdrawn,
 )
+from projections.untimed import AggregateEvents, TypeCounts
 from runner import Event
+from runner.cli import app
 from runner.definition import definition_of
+
+if TYPE_CHECKING:
+    import pytest
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 LATER = datetime(2025, 3, 2, 1, tzinfo=UTC)
@@ -69,3 +77,31 @@ def test_generic_summaries_look_at_headers_only() -> None:
     counts.merge(more)
     assert counts.count == 2
     assert EventCounts.day(last) == date(2025, 3, 2)
+
+
+def test_untimed_summaries_need_no_times() -> None:
+    summary, counts, more = AggregateEvents(), TypeCounts(), TypeCounts()
+    for event in (Event(type="a", version=4, position=17), Event(type="b", version=5, position=23)):
+        summary.counted(event)
+        counts.counted(event)
+        more.counted(event)
+    assert (summary.events, summary.first_position, summary.last_position) == (2, 17, 23)
+    assert (summary.first_type, summary.last_type, summary.last_version) == ("a", "b", 5)
+    counts.merge(more)
+    assert counts.count == 4
+
+
+def test_untimed_projections_fold_a_log_without_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [{"stream": f"a-{n % 2}", "type": "xyz"[n % 3], "data": {}} for n in range(9)]
+    Path("e.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = Path("runner.toml")
+    assert app.run(["init", "e.ndjson"]) == 0
+    config.write_text(config.read_text().replace('modules = ["events"]', 'modules = ["projections.untimed"]'))
+    assert app.run(["sync"]) == 0
+    assert app.run(["rebuild", "--all", "--engine", "threads", "--prove", "all"]) == 0
+    capsys.readouterr()
+    assert app.run(["query", "SELECT type, count FROM type_counts ORDER BY ALL", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == [{"type": t, "count": 3} for t in "xyz"]
