@@ -71,7 +71,8 @@ def differing(before: pa.Table, after: pa.Table) -> npt.NDArray[np.bool_]:
         here, there = before[name].combine_chunks(), after[name].combine_chunks()
         if pa.types.is_floating(here.type) or pa.types.is_nested(here.type):
             # As text: NaN equals NaN, -0.0 does not equal 0.0, as in the canonical bytes.
-            found |= [repr(a) != repr(b) for a, b in zip(here.to_pylist(), there.to_pylist(), strict=True)]
+            pairs = zip(here.to_pylist(), there.to_pylist(), strict=True)
+            found |= np.array([repr(a) != repr(b) for a, b in pairs], np.bool_)
         else:
             here, there = _storage(here), _storage(there)
             one = pc.is_null(here).to_numpy(zero_copy_only=False) != pc.is_null(there).to_numpy(zero_copy_only=False)
