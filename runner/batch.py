@@ -6,17 +6,18 @@ events keep their order, nothing else does. ``plain_rows`` walks it in position 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from runner.values import PayloadColumn, ValueType
-
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
+
+    from runner.values import PayloadColumn, ValueType
 
 __all__ = ["AggregateDictionary", "Batch", "PayloadArray", "TextDictionary"]
 
@@ -79,7 +80,7 @@ class Batch:
     """n events of one partition and one segment.
 
     types: int16[n] type codes; aggregate: int32[n] codes into ``aggregates``. The other header columns are there only
-    where the scan was asked for them. recorded_at: int64 µs since 1970 UTC (the minimum int64 where the source gives none).
+    where the scan was asked for them. recorded_at: int64 µs since 1970 UTC (the minimum int64: the source gives none).
     payload: the columns asked for, where the batch has events of their type.
     """
 

@@ -142,7 +142,9 @@ class FieldValueError(LogError):
 
     exit_code = 7
 
-    def __init__(self, message: str, *, event_type: str, path: str, position: int, aggregate_id: str, hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, event_type: str, path: str, position: int, aggregate_id: str, hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.event_type, self.path, self.position, self.aggregate_id = event_type, path, position, aggregate_id
 

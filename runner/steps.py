@@ -1,6 +1,6 @@
 """The commit order: every step at which a crash leaves something behind, numbered, in one place.
 
-``RUNNER_CRASH_AT=sync.2`` kills the process with SIGKILL on reaching that step; the crash tests walk through all of them.
+``RUNNER_CRASH_AT=sync.2`` kills the process with SIGKILL on reaching that step; the crash tests walk through all.
 
 sync (one commit)                                   a crash here leaves
   1  segment files written and synced to disk       garbage files, the last manifest
@@ -56,7 +56,7 @@ STEPS = (
 
 
 def reached(step: str) -> None:
-    """Mark a commit step. Does nothing unless ``RUNNER_CRASH_AT`` names it (``rebuild.2`` or ``rebuild.2:5``, the fifth time)."""
+    """Mark a commit step. Does nothing unless ``RUNNER_CRASH_AT`` names it (``rebuild.2``; the fifth time: ``:5``)."""
     wanted, _, nth = os.environ.get("RUNNER_CRASH_AT", "").partition(":")
     if wanted != step:
         return

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-__all__ = ["Kind", "PayloadColumn", "Path", "RecordField", "ValueType"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Kind", "Path", "PayloadColumn", "RecordField", "ValueType"]
 
 Path = tuple[str, ...]
 """A path into a nested payload, one object key an entry. Keys may hold any character, also dots and colons."""
@@ -66,7 +69,7 @@ class ValueType:
     capacity: int = 0
     """LAST: how many are kept."""
     edges: tuple[float, ...] = ()
-    """BUCKETS: ascending upper edges; len(edges) + 1 counters, counter i holds values v with edges[i-1] < v <= edges[i]."""
+    """BUCKETS: ascending upper edges; len(edges) + 1 counters, counter i counts v with edges[i-1] < v <= edges[i]."""
 
     @property
     def required(self) -> ValueType:

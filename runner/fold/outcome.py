@@ -6,17 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from runner.errors import FoldFailure
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
     from runner.batch import Batch
+    from runner.errors import FoldFailure
 
 __all__ = ["Batches", "PartitionOutcome", "ProjectionOutcome", "SavedRows"]
 
@@ -35,8 +33,8 @@ class SavedRows(Protocol):
 class ProjectionOutcome:
     """One projection's part.
 
-    rows: all live rows (rebuild), or the rows that differ from the saved ones (update). Columns: identity, key, state fields,
-    ``_hash_hi``, ``_hash_lo`` (not for merged keys). deleted: key columns (and hashes) of saved rows that are gone.
+    rows: all live rows (rebuild), or the rows that differ from the saved ones (update). Columns: identity, key, state
+    fields, ``_hash_hi``, ``_hash_lo`` (not for merged keys). deleted: key columns (and hashes) of saved rows that are gone.
     folded: events that had a handler; passed_over: events that had none.
     """
 

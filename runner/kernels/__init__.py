@@ -1,1 +1,1 @@
-"""Numba functions with contracts: hash, order, dictionary map, checked arithmetic, string pool. They know nothing of folds."""
+"""Numba functions with contracts: hash, order, dictionary map, checked arithmetic, string pool; nothing of folds."""
