@@ -34,7 +34,8 @@ class ProjectionOutcome:
     """One projection's part.
 
     rows: all live rows (rebuild), or the rows that differ from the saved ones (update). Columns: identity, key, state
-    fields, ``_hash_hi``, ``_hash_lo`` (not for merged keys). deleted: key columns (and hashes) of saved rows that are gone.
+    fields, ``_hash_hi``, ``_hash_lo`` (not for merged keys).
+    deleted: key columns (and hashes) of saved rows that are gone.
     folded: events that had a handler; passed_over: events that had none.
     """
 
