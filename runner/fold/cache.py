@@ -15,63 +15,28 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import sys
-import tempfile
 import threading
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numba
 from filelock import FileLock
 
+from runner.kernels.machine_code import cache_directory, surroundings
+
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import ModuleType
 
-__all__ = ["cache_directory", "load_module", "module_digest"]
+__all__ = ["load_module", "module_digest"]
 
 _loaded: dict[str, ModuleType] = {}
 _loading = threading.Lock()
 
 
-def cache_directory() -> Path:
-    """Where compiled modules are kept; made, and private to the user."""
-    named = os.environ.get("RUNNER_CACHE_DIR")
-    home = (
-        Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "projection-runner"
-    )
-    fallback = Path(tempfile.gettempdir()) / f"projection-runner-{os.getuid()}"
-    for base in (home, fallback):
-        directory = base / "kernels"
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(directory, os.W_OK) and directory.stat().st_uid == base.stat().st_uid == os.getuid():
-            return directory
-    return Path(tempfile.mkdtemp(prefix="projection-runner-"))
-
-
-@cache
-def _surroundings() -> bytes:
-    """All that decides the machine code beside the source: the kernels' own text, Numba, Python and the processor."""
-    import llvmlite
-    import numba
-    from llvmlite import binding
-
-    digest = hashlib.sha256()
-    kernels = Path(__file__).resolve().parents[1] / "kernels"
-    for file in sorted(kernels.glob("*.py")):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    for fact in (numba.__version__, llvmlite.__version__, sys.version, binding.get_host_cpu_name()):
-        digest.update(fact.encode() + b"\0")
-    digest.update(binding.get_host_cpu_features().flatten().encode())
-    return digest.digest()
-
-
 def module_digest(source: str) -> str:
     """32 hex digits: equal for equal source on equal surroundings."""
-    return hashlib.sha256(_surroundings() + source.encode()).hexdigest()[:32]
+    return hashlib.sha256(surroundings() + source.encode()).hexdigest()[:32]
 
 
 def load_module(source: str, digest: str | None = None) -> ModuleType:
@@ -115,9 +80,14 @@ def _import(file: Path, digest: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Numba looks functions of a cached module up by its name.
     sys.modules[name] = module
+    kept = numba.config.CACHE_DIR
+    # Machine code beside the module, where ``complete`` says whether it is whole.
+    numba.config.CACHE_DIR = ""
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
+    finally:
+        numba.config.CACHE_DIR = kept
     return module

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runner.fold import cache
+from runner.kernels.machine_code import cache_directory, surroundings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,18 +83,30 @@ def test_a_module_that_is_no_python_leaves_nothing_behind_as_complete(fresh: Pat
 
 
 def test_the_directory_is_private(fresh: Path) -> None:
-    assert stat.S_IMODE(cache.cache_directory().stat().st_mode) == 0o700
-    assert cache.cache_directory() == fresh / "kernels"
+    assert stat.S_IMODE(cache_directory().stat().st_mode) == 0o700
+    assert cache_directory() == fresh / "kernels"
 
 
 def test_an_unusable_directory_is_replaced_by_a_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("RUNNER_CACHE_DIR", str(tmp_path / "file" / "below"))
-    assert cache.cache_directory().is_dir()
-    assert tmp_path not in cache.cache_directory().parents
+    assert cache_directory().is_dir()
+    assert tmp_path not in cache_directory().parents
 
 
 def test_other_source_is_another_module(fresh: Path) -> None:
     assert cache.module_digest("a") != cache.module_digest("b")
     assert cache.module_digest("a") == cache.module_digest("a")
     assert fresh.is_dir()
+
+
+def test_the_librarys_own_code_is_kept_by_what_it_depends_on() -> None:
+    """A changed kernel file must not leave code behind that was compiled into its callers."""
+    from runner.kernels import order
+    from runner.kernels.hash import hash_texts  # noqa: F401 - declares cached functions
+    from runner.kernels.siphash import siphash128
+
+    named = f"library-{surroundings().hex()[:32]}"
+    kept = [f for f in vars(order).values() if hasattr(f, "stats") and f.stats.cache_path]
+    assert kept
+    assert all(named in f.stats.cache_path for f in kept)
