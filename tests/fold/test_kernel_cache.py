@@ -103,8 +103,6 @@ def test_other_source_is_another_module(fresh: Path) -> None:
 def test_the_librarys_own_code_is_kept_by_what_it_depends_on() -> None:
     """A changed kernel file must not leave code behind that was compiled into its callers."""
     from runner.kernels import order
-    from runner.kernels.hash import hash_texts  # noqa: F401 - declares cached functions
-    from runner.kernels.siphash import siphash128
 
     named = f"library-{surroundings().hex()[:32]}"
     kept = [f for f in vars(order).values() if hasattr(f, "stats") and f.stats.cache_path]
