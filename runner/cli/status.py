@@ -80,6 +80,7 @@ def _log(config: Config, problems: list[str]) -> dict[str, Any] | None:
                 {
                     "name": s.name,
                     "events": s.events,
+                    "rejected": s.mark.get("rejected", 0) if isinstance(s.mark, dict) else 0,
                     "last_source_position": s.last_source_position,
                     "mark": s.mark,
                 }
@@ -160,10 +161,12 @@ def _show_log(found: dict[str, Any]) -> None:
         f"{log['segments']} segments, {log['partitions']} partitions, {log['columns']} payload columns"
     )
     rows = [
-        (s["name"], count(s["events"]), ",".join(map(str, s["last_source_position"] or ()))) for s in log["sources"]
+        (s["name"], count(s["events"]), count(s["rejected"]), ",".join(map(str, s["last_source_position"] or ())))
+        for s in log["sources"]
     ]
-    rows += [(name, "0", "not synced yet") for name in log["not_synced"]]
-    print_table("", ("source", "events", "last source position"), rows, numeric=frozenset({"events"}))
+    rows += [(name, "0", "0", "not synced yet") for name in log["not_synced"]]
+    columns = ("source", "events", "rejected lines", "last source position")
+    print_table("", columns, rows, numeric=frozenset({"events", "rejected lines"}))
 
 
 def _show_models(found: dict[str, Any]) -> None:
