@@ -170,7 +170,12 @@ class FoldError(RunnerError):
     def __init__(self, failures: tuple[FoldFailure, ...]) -> None:
         self.failures = tuple(sorted(failures, key=lambda f: f.position))
         first = self.failures[0]
-        others = f"; {len(self.failures) - 1} more partitions failed" if len(self.failures) > 1 else ""
+        # One event can fail in several projections, and each partition tells its lowest one.
+        also = sorted({f.projection for f in self.failures} - {first.projection})
+        partitions = len({f.partition for f in self.failures}) - 1
+        others = f"; {', '.join(also)} failed too" if also else ""
+        if partitions:
+            others += f"; {partitions} more partition{'s' if partitions > 1 else ''} failed"
         super().__init__(
             f"{first.projection}.{first.handler} failed at position {first.position} "
             f"(aggregate {first.aggregate_id!r}, {first.event_type}): {first.reason}{others}",
