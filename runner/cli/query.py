@@ -10,7 +10,7 @@ import click
 
 from runner.cli.options import session_command
 from runner.cli.output import emit_json, numeric_columns, print_table, say
-from runner.errors import ConfigError, LogError
+from runner.errors import ConfigError, LogDamaged, LogError
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,6 +69,9 @@ def _attach_log(connection: duckdb.DuckDBPyConnection, session: Session, stack: 
     connection.execute("CREATE SCHEMA log")
     try:
         log = stack.enter_context(Log.open(session.config.log.path))
+    except LogDamaged as error:
+        say(f"log.events is not there: {error}")
+        return
     except LogError:
         # Read models can be asked where the log is not at hand; a query of log.events then says that it is not there.
         return

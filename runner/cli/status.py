@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.cli.options import session_command
 from runner.cli.output import count, emit_json, print_table, print_text, seconds, size
-from runner.errors import LogError, RunnerError
+from runner.errors import LogDamaged, LogError, RunnerError
 
 if TYPE_CHECKING:
     from runner.cli.options import Session
@@ -62,7 +62,7 @@ def _log(config: Config, problems: list[str]) -> dict[str, Any] | None:
     try:
         log = Log.open(config.log.path, verify=False)
     except LogError as error:
-        if (config.log.path / "manifest.json").exists():
+        if isinstance(error, LogDamaged) or (config.log.path / "manifest.json").exists():
             problems.append(str(error))
         return None
     with log:

@@ -207,7 +207,24 @@ def numbered_path(log: Path, number: int) -> Path:
 
 
 def no_log(path: Path) -> LogError:
-    return LogError(f"no log at {path.parent}", hint="`runner sync` makes one")
+    """Why there is no manifest at this path: LogDamaged where files of a log are there that need one."""
+    log = path.parent
+    # Looked at again after the files: another process may have begun the log meanwhile.
+    if _needs_manifest(log) and not path.exists():
+        return LogDamaged(
+            f"{path}: missing, but the log's other files are there",
+            hint="copy the newest good file of manifests/ to it, or sync into a new log directory",
+        )
+    return LogError(f"no log at {log}", hint="`runner sync` makes one")
+
+
+def _needs_manifest(log: Path) -> bool:
+    """A new log's first manifest is empty and numbered 1, and segments are written only after it is published.
+
+    So where a log was begun and the beginning died, there is nothing else.
+    """
+    manifests = {p.name for p in log.glob("manifests/*.json")} - {numbered_path(log, 1).name}
+    return bool(manifests) or any(log.glob("segments/*"))
 
 
 def read_manifest(path: Path) -> tuple[Manifest, str]:

@@ -7,10 +7,10 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from runner.errors import LogDamaged, LogFormatError, LogLocked
+from runner.errors import LogDamaged, LogError, LogFormatError, LogLocked
 from runner.log.container import disk_error
 from runner.log.lock import is_held
-from runner.log.manifest import Manifest, manifest_path, numbered_path, read_manifest, sync_directory
+from runner.log.manifest import Manifest, manifest_path, no_log, numbered_path, read_manifest, sync_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +76,28 @@ class Publication:
         )
 
 
+def finish_beginning(log: Path) -> None:
+    """Publish the first manifest of a new log whose writer died between taking its number and publishing it.
+
+    For the writer with the lock. Raises LogDamaged where files of the log are there that need another manifest.
+    """
+    current, first = manifest_path(log), numbered_path(log, 1)
+    if current.exists():
+        return
+    missing = no_log(current)
+    if isinstance(missing, LogDamaged):
+        raise missing
+    if not first.exists():
+        return
+    if read_manifest(first)[0].segments:
+        raise LogDamaged(f"{log}: the segments are missing", hint="sync into a new log directory")
+    try:
+        os.link(first, current)
+        sync_directory(log)
+    except OSError as e:
+        raise disk_error(current, e) from e
+
+
 def remove_garbage(log: Path, current: Manifest) -> None:
     """Remove what crashed or fenced writers left, old manifests, and files of segments that were compacted away.
 
@@ -85,26 +107,39 @@ def remove_garbage(log: Path, current: Manifest) -> None:
     kept = current.files()
     with contextlib.suppress(OSError):
         (log / "manifest.json.new").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
         _join_names(log, current.number)
-        for path in sorted((log / "manifests").glob("*.json")):
-            number = int(path.stem) if path.stem.isdigit() else -1
-            if number == current.number:
-                continue
-            if number < current.number and is_held(path):
+    readers_known = True
+    for path in sorted((log / "manifests").glob("*.json")):
+        number = int(path.stem) if path.stem.isdigit() else -1
+        if number == current.number:
+            continue
+        try:
+            held = number < current.number and is_held(path)
+            if held:
                 with contextlib.suppress(LogDamaged, LogFormatError):
                     kept |= read_manifest(path)[0].files()
-            elif number > current.number or number <= current.number - KEPT_MANIFESTS:
-                path.unlink(missing_ok=True)
-        for path in (log / "segments").iterdir():
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
+        except (OSError, LogError):
+            readers_known = False
+            continue
+        if not held and (number > current.number or number <= current.number - KEPT_MANIFESTS):
+            _remove(path)
+    if readers_known:
+        with contextlib.suppress(OSError):
+            for path in sorted((log / "segments").iterdir()):
+                if path.name not in kept:
+                    _remove(path)
 
 
 def discard(log: Path, names: set[str], current: Manifest) -> None:
     """Remove files of ``segments/`` that were written and not published; what cannot be removed now is garbage."""
     for name in names - current.files():
-        with contextlib.suppress(OSError):
-            (log / "segments" / name).unlink(missing_ok=True)
+        _remove(log / "segments" / name)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _join_names(log: Path, number: int) -> None:

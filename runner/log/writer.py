@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import LogError
+from runner.errors import LogDamaged, LogError
 from runner.log.arrival import SEPARATOR, take_in
 from runner.log.compaction import Limits, compact
 from runner.log.container import MappedContainer, disk_error
@@ -26,9 +26,10 @@ from runner.log.manifest import (
     Source,
     chained,
     manifest_path,
+    no_log,
     read_manifest,
 )
-from runner.log.publication import Publication, discard, remove_garbage
+from runner.log.publication import Publication, discard, finish_beginning, remove_garbage
 from runner.log.segment_build import build_segment
 from runner.log.sidecars import ensure_columns
 from runner.positions import Position
@@ -84,8 +85,10 @@ class LogWriter:
         log = Path(path)
         if partitions < 1 or partitions > 1 << 15 or partitions & (partitions - 1):
             raise LogError(f"{partitions} partitions: a power of two from 1 to 32768 is needed")
-        if not create and not manifest_path(log).exists():
-            read_manifest(manifest_path(log))
+        if not manifest_path(log).exists():
+            missing = no_log(manifest_path(log))
+            if not create or isinstance(missing, LogDamaged):
+                raise missing
         try:
             for folder in (log, log / "segments", log / "manifests"):
                 folder.mkdir(mode=0o700, parents=folder == log, exist_ok=True)
@@ -93,6 +96,7 @@ class LogWriter:
             raise disk_error(log, e) from e
         fence = Fence(log)
         try:
+            finish_beginning(log)
             if manifest_path(log).exists():
                 manifest, published = read_manifest(manifest_path(log))
             else:

@@ -211,6 +211,18 @@ def test_compact_and_audit(built: Project) -> None:
     assert damaged["findings"]
 
 
+def test_a_log_without_its_manifest_is_told_and_kept(built: Project) -> None:
+    (built.root / "log" / "manifest.json").unlink()
+    before = sorted((built.root / "log" / "segments").iterdir())
+    built.run("sync", code=6)
+    assert "manifest.json: missing" in built.err
+    assert "copy the newest good file of manifests/" in built.err
+    assert "manifest.json: missing" in built.run("status") + built.err
+    built.run("query", "SELECT 1 AS one")
+    assert "manifest.json: missing" in built.err
+    assert sorted((built.root / "log" / "segments").iterdir()) == before
+
+
 def test_a_damaged_fold_names_the_event(built: Project) -> None:
     built.append(order(3, 3, "order.placed", 14, amount="much", customer="c"))
     error = built.json("sync", code=7)["error"]

@@ -60,6 +60,37 @@ def test_killed_and_run_again(step: str, unharmed: Path, tmp_path: Path) -> None
     assert not (path / "manifest.json.new").exists()
 
 
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from runner.log import LogWriter
+
+def dies(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[2] == "before its number":
+    os.link = dies
+else:
+    Path.rename = dies
+LogWriter.open(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("moment", ["before its number", "before it is published"])
+def test_killed_while_the_log_begins(moment: str, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    died = subprocess.run([sys.executable, "-c", DIES, str(path), moment], timeout=120, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert (path / "manifest.json.new").exists()
+    with pytest.raises(LogError, match="no log at"):
+        Log.open(path)
+    crashing_writer.main(str(path))
+    with Log.open(path) as log:
+        assert log.events == 20
+        assert audit(log).findings == ()
+    assert not (path / "manifest.json.new").exists()
+
+
 def test_error_in_append_keeps_the_last_commit(tmp_path: Path) -> None:
     cases.write(tmp_path / "log", [cases.Row("a", version=3)])
     with LogWriter.open(tmp_path / "log") as writer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import log_cases as cases
@@ -114,6 +115,59 @@ def test_other_format_and_no_log(path: Path, tmp_path: Path) -> None:
     with pytest.raises(LogError, match="no log at"):
         LogWriter.open(tmp_path / "nowhere", create=False)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_an_older_format_is_named_whatever_else_the_manifest_says(path: Path) -> None:
+    (path / "manifest.json").write_text(json.dumps({"format": 0, "checksum": "of another kind"}))
+    for opened in (Log.open, LogWriter.open):
+        with pytest.raises(LogFormatError, match="format 0, this runner reads format 1"):
+            opened(path)
+
+
+@pytest.mark.parametrize("commits", [1, 20])
+def test_a_missing_manifest_is_no_new_log(tmp_path: Path, commits: int) -> None:
+    log = tmp_path / "log"
+    for k in range(commits):
+        with LogWriter.open(log) as writer:
+            writer.append("s", cases.arrival([cases.Row("a", place=(0, k))]))
+            writer.commit("s", k)
+    manifest = log / "manifest.json"
+    good = manifest.read_bytes()
+    manifest.unlink()
+    before = {p: p.read_bytes() for p in log.rglob("*") if p.is_file()}
+    for opened in (Log.open, LogWriter.open, lambda p: LogWriter.open(p, create=False)):
+        with pytest.raises(LogDamaged, match=r"manifest\.json: missing.*") as raised:
+            opened(log)
+        assert "copy the newest good file of manifests/" in raised.value.hint
+    assert {p: p.read_bytes() for p in log.rglob("*") if p.is_file()} == before
+    # What the hint says.
+    newest = max((log / "manifests").iterdir())
+    assert newest.read_bytes() == good
+    manifest.write_bytes(newest.read_bytes())
+    with LogWriter.open(log) as writer:
+        assert writer.last_position == commits
+    read_all(log)
+
+
+@pytest.mark.parametrize("gone", ["segments", "manifests"])
+def test_a_missing_manifest_and_more(path: Path, gone: str) -> None:
+    shutil.rmtree(path / gone)
+    (path / "manifest.json").unlink()
+    with pytest.raises(LogDamaged, match="missing"):
+        LogWriter.open(path)
+
+
+def test_a_file_that_cannot_be_removed_stays_alone(path: Path) -> None:
+    # Directories of such names are what not even root can unlink.
+    left = [path / "segments" / name for name in ("00-left.events", "zz-left.events")]
+    stuck = [path / "manifests" / "0000000999.json", path / "segments" / "0-stuck.events"]
+    for file in left:
+        file.touch()
+    for folder in stuck:
+        folder.mkdir()
+    LogWriter.open(path).close()
+    assert [p for p in (*left, *stuck) if p.exists()] == stuck
+    read_all(path)
 
 
 def test_audit_sees_an_exchanged_manifest(path: Path) -> None:
