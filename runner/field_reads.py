@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from runner.events import HEADER
-from runner.source_code import FunctionSource, body_nodes, function_source, is_authored, local_names, value_of
+from runner.source_code import FunctionSource, body_nodes, function_source, is_authored, scoped_nodes, value_of
 
 if TYPE_CHECKING:
     from runner.definition import HandlerDefinition
@@ -41,10 +41,9 @@ def _reads(source: FunctionSource, parameter: int, owner: type | None, seen: fro
         return set()
     seen |= {(source.function, parameter)}
     name = source.parameters[parameter]
-    local = local_names(source.node)
     names: set[str] = set()
     followed: set[int] = set()
-    for node in body_nodes(source.node):
+    for node, local in scoped_nodes(source.node):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name:
             names.add(node.attr)
             followed.add(id(node.value))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
     "MISSING",
@@ -30,9 +30,9 @@ __all__ = [
     "global_names",
     "is_authored",
     "line_of_name",
-    "loaded_names",
     "local_names",
     "resolve",
+    "scoped_nodes",
     "uses",
     "value_of",
 ]
@@ -177,16 +177,56 @@ def resolve(function: Callable[..., Any], name: str) -> Any:
 
 
 def local_names(node: ast.FunctionDef) -> frozenset[str]:
-    """Parameters and assigned names of a function."""
-    names = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
-            names.add(inner.id)
-        elif isinstance(inner, (ast.FunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
-            if inner is not node and inner.name:
-                names.add(inner.name)
-        elif isinstance(inner, ast.alias):
-            names.add((inner.asname or inner.name).partition(".")[0])
+    """Parameters and assigned names of a function; not those of comprehensions and functions inside of it."""
+    return _parameters(node.args) | _assigned(node.body)
+
+
+_InnerScope = (
+    ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp | ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef
+)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_INNER = (*_COMPREHENSIONS, ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _inner_names(node: _InnerScope) -> frozenset[str]:
+    """Names that are local inside of a comprehension, lambda or inner function, beside those around it."""
+    if isinstance(node, _COMPREHENSIONS):
+        return _assigned([g.target for g in node.generators])
+    return _parameters(node.args) | (frozenset() if isinstance(node, ast.Lambda) else _assigned(node.body))
+
+
+def _outer_parts(node: _InnerScope) -> list[ast.expr]:
+    """What of a comprehension, lambda or inner function is computed in the scope around it."""
+    if isinstance(node, _COMPREHENSIONS):
+        return [node.generators[0].iter]
+    return [*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]
+
+
+def _parameters(arguments: ast.arguments) -> frozenset[str]:
+    return frozenset(a.arg for a in ast.walk(arguments) if isinstance(a, ast.arg))
+
+
+def _assigned(nodes: Sequence[ast.AST]) -> frozenset[str]:
+    names: set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, _INNER):
+            # Only ``:=`` in a comprehension assigns in the scope around it.
+            if isinstance(node, _COMPREHENSIONS):
+                names |= {n.target.id for n in ast.walk(node) if isinstance(n, ast.NamedExpr)}
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                names.add(node.name)
+            continue
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        elif isinstance(node, (ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
+            names.add(node.name)
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            names.add(node.rest)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+        waiting += ast.iter_child_nodes(node)
     return frozenset(names)
 
 
@@ -205,24 +245,41 @@ def body_nodes(node: ast.FunctionDef) -> Iterator[ast.AST]:
     """All nodes that run when it is called or defined: body and defaults; not decorators or annotations of
     arguments.
     """
+    return (inner for inner, _ in scoped_nodes(node))
+
+
+def scoped_nodes(node: ast.FunctionDef) -> Iterator[tuple[ast.AST, frozenset[str]]]:
+    """``body_nodes``, each with the names that are local where it stands."""
+    local = local_names(node)
     for part in (*node.body, *node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)):
-        yield from _running(part)
+        yield from _running(part, local)
 
 
-def _running(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
+def _running(node: ast.AST, local: frozenset[str]) -> Iterator[tuple[ast.AST, frozenset[str]]]:
+    yield node, local
+    outer: set[int] = set()
+    inside = local
+    if isinstance(node, _INNER):
+        outer = {id(part) for part in _outer_parts(node)}
+        inside = local | _inner_names(node)
     for name, child in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "type_params"):
             continue
         for inner in child if isinstance(child, list) else [child]:
             if isinstance(inner, ast.AST):
-                yield from _running(inner)
+                yield from _running_part(inner, local, inside, outer)
 
 
-def loaded_names(node: ast.FunctionDef) -> tuple[str, ...]:
-    """Names that it reads and does not assign, sorted."""
-    loaded = {n.id for n in body_nodes(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return tuple(sorted(loaded - local_names(node)))
+def _running_part(
+    node: ast.AST, local: frozenset[str], inside: frozenset[str], outer: set[int]
+) -> Iterator[tuple[ast.AST, frozenset[str]]]:
+    if isinstance(node, (ast.comprehension, ast.arguments)):
+        yield node, inside
+        for child in ast.iter_child_nodes(node):
+            if not isinstance(child, ast.arg):
+                yield from _running(child, local if id(child) in outer else inside)
+    else:
+        yield from _running(node, inside)
 
 
 def value_of(function: Callable[..., Any], node: ast.expr, local: frozenset[str], owner: type | None = None) -> Any:
@@ -256,10 +313,9 @@ def class_function(owner: type, name: str) -> Any:
 
 def uses(source: FunctionSource, owner: type | None = None) -> tuple[Use, ...]:
     """Every name and dotted name that a function reads from outside of itself, in the order of the tree."""
-    local = local_names(source.node)
     inner: set[int] = set()
     found: list[Use] = []
-    for node in body_nodes(source.node):
+    for node, local in scoped_nodes(source.node):
         if not isinstance(node, (ast.Attribute, ast.Name)) or not isinstance(node.ctx, ast.Load) or id(node) in inner:
             continue
         chain: list[ast.expr] = [node]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.field_values import microseconds
 from runner.purity import is_method
-from runner.source_code import MISSING, function_source, is_authored, local_names, value_of
+from runner.source_code import MISSING, function_source, is_authored, local_names, scoped_nodes, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -108,8 +108,9 @@ class _Writer:
         source = function_source(function)
         self.files.add(source.file)
         owner = self.definition.cls if is_method(self.definition, source) else None
-        rewriter = _Rewriter(function, source.node, owner)
-        node = rewriter.visit(copy.deepcopy(source.node))
+        node = copy.deepcopy(source.node)
+        rewriter = _Rewriter(function, node, owner)
+        node = rewriter.visit(node)
         name = f"_checked_{len(self.made)}_"
         node.name = name
         _strip(node)
@@ -151,6 +152,7 @@ class _Rewriter(ast.NodeTransformer):
     def __init__(self, function: Callable[..., Any], node: ast.FunctionDef, owner: type | None) -> None:
         self.function, self.owner = function, owner
         self.local = local_names(node)
+        self.scopes = dict(scoped_nodes(node))
         self.state = node.args.args[0].arg if owner is not None and node.args.args else ""
         self.helpers: dict[str, Callable[..., Any]] = {}
 
@@ -162,6 +164,14 @@ class _Rewriter(ast.NodeTransformer):
         name = next((n for n, f in self.helpers.items() if f is helper), f"_helper_{len(self.helpers)}_")
         self.helpers[name] = helper
         return name
+
+    def visit(self, node: ast.AST) -> Any:
+        # A comprehension's variable hides a helper of its name inside of the comprehension only.
+        around = self.local
+        self.local = self.scopes.get(node, around)
+        visited = super().visit(node)
+        self.local = around
+        return visited
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if isinstance(node.ctx, ast.Load):

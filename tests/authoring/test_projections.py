@@ -243,6 +243,11 @@ OTHER = {
 }
 
 
+def test_a_comprehension_variable_hides_a_constant_inside_of_the_comprehension_only(author) -> None:
+    text = BASE.replace("+= helper(e)", "+= sum([RATE for RATE in (1, 2)]) + RATE")
+    assert _print(author(text)) != _print(author(text.replace("RATE = 2", "RATE = 3")))
+
+
 def _changed(old: str, new: str) -> str:
     changed = BASE.replace(old, new)
     assert changed != BASE

@@ -337,3 +337,21 @@ def test_checking_changes_nothing_else(author) -> None:
     found = fold(module.X, [module.Paid(amount=5)]).rows.to_pylist()[0]
     assert (by_hand.n, by_hand.text) == (57, "a-b36xx")
     assert (found["n"], found["text"]) == (by_hand.n, by_hand.text)
+
+
+def test_a_comprehension_variable_hides_a_helper_inside_of_the_comprehension_only(author) -> None:
+    module = author("""
+        def one(x):
+            return x + 1
+
+        class X(Projection, compiled=False):
+            n: int = 0
+
+            @on(Paid)
+            def paid(self, e):
+                self.n = sum([one for one in (1, 2)]) + one(9223372036854775806 + e.amount)
+        """)
+    found = fold(module.X, [module.Paid(amount=1)])
+    assert isinstance(found, FoldFailure)
+    assert "does not fit int64" in found.reason
+    assert fold(module.X, [module.Paid(amount=-2**62)]).rows.to_pylist()[0]["n"] == 2**62 + 2
