@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import CompileError
-from runner.fold.types import StateType, StaticType, Value, describe
+from runner.fold.types import StateType, StaticType, Value, describe, is_scalar
 from runner.kernels import status
 from runner.source_code import local_names
 from runner.values import Kind
@@ -322,7 +322,7 @@ class Lowering:
     def scalar(self, node: ast.expr) -> Value:
         """Lower an expression that must be a value, None included; a Literal counts as what it stands for."""
         value = self.expr(node)
-        if value.kind is None or value.kind in (Kind.LIST, Kind.RECORD, Kind.LAST, Kind.BUCKETS):
+        if not is_scalar(value.type) or value.kind in (Kind.LIST, Kind.RECORD, Kind.LAST, Kind.BUCKETS):
             raise self.error(node, f"{describe(value.type)} is not a value to compute with")
         return value
 

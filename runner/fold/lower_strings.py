@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+from types import NoneType
 
 from runner.fold.lower import Lowering, calls, expression, method
 from runner.fold.lower_names import constant, plain
 from runner.fold.types import BOOL, INT, STR, ListType, StateListType, TupleType, Value, describe
-from runner.values import Kind
+from runner.values import Kind, ValueType
 
 __all__ = ["concatenated", "text_of"]
 
@@ -20,10 +21,25 @@ def concatenated(c: Lowering, left: Value, right: Value) -> Value:
 
 
 def text_of(c: Lowering, node: ast.AST, value: Value) -> Value:
-    """str(value)."""
-    if value.known and type(value.constant) in (str, int, bool, float):
+    """str(value); "None" where an Optional has no value."""
+    if value.known and type(value.constant) in (str, int, bool, float, NoneType):
         return constant(c, node, str(value.constant))
-    value = c.required(node, plain(c, value))
+    value = plain(c, value)
+    if not value.valid:
+        return _text_of(c, node, value)
+    valid = c.atom(value.valid)
+    with c.captured(depth=1) as lines:
+        assert isinstance(value.type, ValueType)  # only a scalar can be Optional
+        some = _text_of(c, node, Value(value.type.required, value.code))
+    result = c.temp(str(c.program.texts.id("None")))
+    c.line(f"if {valid}:")
+    c.lines.extend(lines)
+    with c.indented():
+        c.line(f"{result} = {some.code}")
+    return Value(STR, result)
+
+
+def _text_of(c: Lowering, node: ast.AST, value: Value) -> Value:
     match value.kind:
         case Kind.STR:
             return value

@@ -1,8 +1,9 @@
 """The fold of one partition: all projections of the plan in one pass, the twin where the kernel could not.
 
 The kernel stops with a status. ``GROW``: start over with more room, with which later partitions of the process begin.
-Anything else concerns one projection: the others start over without it, and the twin folds it in position order; its
-result counts, and its failure names the event.
+Anything else concerns one projection: the others start over without it, and the twin folds it in position order. Its
+failure names the event; its rows count where the kernel only refused. Where the kernel failed and the twin did not, one
+of the two is wrong, and that is the projection's failure.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from runner.batch import AggregateDictionary, Batch
-from runner.errors import FoldFailure, LogError, ProofError
+from runner.errors import FoldFailure, LogError
 from runner.fold.bind import Binder
 from runner.fold.kernel import INFO_SIZE, NO_KEYS
 from runner.fold.outcome import Batches, PartitionOutcome, ProjectionOutcome, SavedRows
@@ -53,11 +54,16 @@ class _Room:
 
 @dataclass(frozen=True)
 class _Stop:
-    """Why projections cannot go on in the kernel. code: the status, 0 where a column could not be bound."""
+    """Why projections cannot go on in the kernel. code: the status, 0 where a column could not be bound; then there is
+    no event that stopped it.
+    """
 
     code: int
     reason: str
+    handler: str = ""
     position: int = 0
+    aggregate_id: str = ""
+    event_type: str = ""
 
 
 _rooms: dict[str, _Room] = {}
@@ -205,7 +211,10 @@ class _Attempt:
             raise _Grow
         position = 0 if batch.position is None else int(batch.position[event])
         name = self.definitions[projection].handlers[handler].name
-        raise _Without({projection: _Stop(code, f"{status.NAMES[code]} in {name} at position {position}", position)})
+        aggregate = batch.aggregates.texts[int(batch.aggregate[event])].as_py()
+        event_type = self.plan.names.types[int(batch.types[event])]
+        reason = f"{status.NAMES[code]} in {name} at position {position}"
+        raise _Without({projection: _Stop(code, reason, name, position, aggregate, event_type)})
 
     def outcome(self, n: int) -> ProjectionOutcome:
         """What the kernel made of a projection."""
@@ -251,8 +260,8 @@ def fold_partition(
     to continue from (update): asked for each projection with the hashes of the touched aggregates; not for merged keys,
     whose rows are always partial and come together in ``merge_rows``.
 
-    Raises ProofError where the kernel stopped at an event that the plain handlers fold, though it may not. Failing
-    handlers do not raise: they are in the outcome, beside the projections that did not fail.
+    Failing handlers do not raise: they are in the outcome, beside the projections that did not fail. So is a kernel
+    that failed at an event which the plain handlers fold.
     """
     begun = time.perf_counter()
     clock = _Clock()
@@ -272,7 +281,9 @@ def fold_partition(
             failures.append(found)
             continue
         if stop is not None:
-            _check_disagreement(definition, stop)
+            if _disagree(definition, stop):
+                failures.append(_disagreement(definition, stop, partition))
+                continue
             notes.append(f"{definition.name}: {stop.reason}; folded by the twin")
         done[definition.name] = found
     if attempt is None:
@@ -315,13 +326,19 @@ def _fold_compiled(
     return None, stops
 
 
-def _check_disagreement(definition: ProjectionDefinition, stop: _Stop) -> None:
+def _disagree(definition: ProjectionDefinition, stop: _Stop) -> bool:
     """The twin may fold what the kernel refused, but no event at which the kernel failed.
 
     Rows of a merged key are folded in another order by the twin, so that sums on the way may fit there and not here.
     """
-    if stop.code not in (0, status.REFUSED) and not definition.merged:
-        raise ProofError(
-            f"{definition.name}: the compiled fold stopped ({stop.reason}), and the plain one did not",
-            hint="one of them is wrong: please report it; declare class X(Projection, compiled=False) to go on",
-        )
+    return stop.code not in (0, status.REFUSED) and not definition.merged
+
+
+def _disagreement(definition: ProjectionDefinition, stop: _Stop, partition: PartitionId) -> FoldFailure:
+    reason = (
+        f"the compiled fold stopped ({status.NAMES[stop.code]}), and the plain one did not; one of them is wrong: "
+        f"please report it, and declare class {definition.cls.__name__}(Projection, compiled=False) to go on"
+    )
+    return FoldFailure(
+        definition.name, stop.handler, stop.position, stop.aggregate_id, stop.event_type, reason, partition
+    )

@@ -1,8 +1,9 @@
 """What a compiled function answers instead of raising: one int64.
 
 A status never carries a wrong value on: whatever is not ``OK`` or ``DELETED`` stops the kernel, and either more room is
-made (``GROW``) or the plain twin folds the partition again and decides (everything else). So a compiled function may
-always answer ``REFUSED`` where it cannot compute exactly, and the reasons below are for reports and tests.
+made (``GROW``) or the plain twin folds the partition again (everything else). Of ``REFUSED`` the twin's result counts:
+a compiled function may always answer it where it cannot compute exactly. The others say that the plain handler fails
+too; where it does not, one of the two is wrong, and nothing of the projection is published.
 """
 
 from __future__ import annotations

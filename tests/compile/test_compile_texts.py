@@ -101,6 +101,43 @@ class Texts(Projection):
             self.text = self.text + e.a + self.text[:3]
 
 
+class Absent(Event):
+    text: str | None = None
+    number: int | None = None
+    flag: bool | None = None
+    who: UUID | None = None
+    kind: Literal["new", "old"] | None = None
+
+
+class Shown(Projection):
+    text: str = ""
+    other: str = ""
+    before: str | None = None
+    seen: list[int | None] = last(2)
+
+    @on(Absent)
+    def absent(self, e: Absent) -> None:
+        self.text = f"{e.text}/{e.number}/{e.flag}/{e.who}/{e.kind}/{None}"
+        self.other = str(e.text) + str(e.number) + str(e.flag) + str(e.who) + str(e.kind) + str(self.before)
+        self.before = f"{self.before}"[-9:] if e.flag is None else None
+        self.seen.append(e.number)
+        self.other += f"{self.seen[-1]},{self.seen[0]}"
+
+
+@given(
+    text=st.none() | TEXTS,
+    number=st.none() | PLACES,
+    flag=st.none() | st.booleans(),
+    who=st.none() | st.uuids(),
+    kind=st.sampled_from(["new", "old", None]),
+)
+@settings(max_examples=20, deadline=None)
+@example(text=None, number=None, flag=None, who=None, kind=None)
+def test_the_text_of_a_value_that_is_missing_is_none(both: Callable[..., Any], **fields: Any) -> None:
+    made = both(Shown)
+    made.state(Absent(**fields), Absent(), Absent(**fields))
+
+
 @pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(

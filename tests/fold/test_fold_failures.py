@@ -11,7 +11,7 @@ from fold_models import Line, Orders, Paid, Placed, Slugs
 
 from runner import Event, Projection, on
 from runner.batch import Batch
-from runner.errors import LogError, ProofError
+from runner.errors import LogError
 from runner.fold import run
 from runner.fold.merge import merge_rows
 from runner.fold.run import fold_partition
@@ -207,11 +207,18 @@ def test_a_missing_value_is_named_where_it_first_is() -> None:
 
 def test_kernel_and_twin_must_agree_that_an_event_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     log = counted([1, LIMIT, 3, 4, LIMIT])
-    plan = plan_of(log, Sums)
+    plan = plan_of(log, Sums, Count)
+    (twin,) = fold_partition(plan_of(log, Sums), log.batches()).failures
     one = fold_partition(plan_of(log, Count), log.batches()).projections["count"]
     monkeypatch.setattr(run, "fold_plain", lambda *a, **k: one)
-    with pytest.raises(ProofError, match=r"sums: the compiled fold stopped \(overflow in counted at position 5\)"):
-        fold_partition(plan, log.batches())
+    found = fold_partition(plan, log.batches())
+    (failure,) = found.failures
+    assert (failure.projection, failure.handler, failure.position) == ("sums", "counted", 5)
+    assert (failure.aggregate_id, failure.event_type) == (twin.aggregate_id, twin.event_type)
+    assert "the compiled fold stopped (overflow), and the plain one did not" in failure.reason
+    # The projection beside it keeps its rows.
+    assert found.projections["count"].rows.equals(one.rows)
+    assert "sums" not in found.projections
 
 
 def test_merge_fails_as_the_authors_merge_does() -> None:
