@@ -80,9 +80,10 @@ def update(
     definitions = chosen_definitions(config, names)
     wish = EngineWish(engine, workers, address)
     with ExitStack() as stack:
-        log = stack.enter_context(Log.open(config.log.path))
         models = read_models_of(config)
+        # Before the log: what another run syncs and publishes in between must not look as if the log was set back.
         live, damaged = _live(models, definitions)
+        log = stack.enter_context(Log.open(config.log.path))
         cut = Cut(log.last_position) if to is None else log.cut_at(to)
         _check_places(live, cut, log)
         ledger = stack.enter_context(ledger_of(config))
@@ -112,7 +113,7 @@ def update(
         if known:
             fold_again(known)  # first: nothing can be published while files of a live version are gone
         if behind:
-            _fold_new(stack, config, wish, work, behind, damaged)
+            behind = _fold_new(stack, config, wish, work, behind, damaged)
         if damaged.keys() - known:
             fold_again(set(damaged) - known)
         return work.report(definitions, nothing_new=not behind and not damaged, folded_again=damaged)
@@ -152,11 +153,11 @@ def _check_places(live: Mapping[str, Version], cut: Cut, log: Log) -> None:
                 f"read model {name!r} reflects position {version.position}, the log ends at {log.last_position}",
                 hint=f"the log was set back: restore it, or `runner rebuild {name}`",
             )
-        if cut.position < version.position:
+        if cut.asked and cut.position < version.position:
             raise JobError(
                 f"read model {name!r} reflects position {version.position} already, "
-                f"which is behind {cut.asked or 'the end'} (position {cut.position})",
-                hint=f"an update only goes forward: `runner rebuild {name} --to {cut.asked or cut.position}`",
+                f"which is behind {cut.asked} (position {cut.position})",
+                hint=f"an update only goes forward: `runner rebuild {name} --to {cut.asked}`",
             )
 
 
@@ -165,15 +166,21 @@ def _fold_new(
     config: Config,
     wish: EngineWish,
     work: _Update,
-    behind: Sequence[ProjectionDefinition],
+    behind: list[ProjectionDefinition],
     damaged: dict[str, str],
-) -> None:
-    """Fold and publish; projections whose saved rows turn out to be damaged are entered into ``damaged``."""
+) -> list[ProjectionDefinition]:
+    """Fold and publish; those that were behind still when they were claimed.
+
+    Projections whose saved rows turn out to be damaged are entered into ``damaged``.
+    """
     plan = plan_over(work.log, behind)
     log = with_columns(work.log, plan.columns, work.run)
     if log is not work.log:
         work.log = stack.enter_context(log)
     claims = work.claim(stack, plan)
+    behind = [d for d in behind if d.name in claims]
+    if not claims:
+        return behind
     reached("update.1")
     new = work.cut.position - min(claim.base.position for claim in claims.values() if claim.base is not None)
     with working_engine(config, wish, behind, new) as (engine, why):
@@ -192,6 +199,7 @@ def _fold_new(
             work.run.tell(CheckpointMoved(version.name, version.position, work.log.last_position))
     for claim in claims.values():
         claim.release()
+    return behind
 
 
 def _base(claim: Claim) -> Version:
@@ -220,22 +228,36 @@ class _Update:
         for definition in definitions:
             with self.models.begin_update(shape_of(self.log, plan, definition), job_id=self.run.job_id):
                 version = self.live[definition.name]
-            self.run.tell(CheckpointMoved(version.name, version.position, self.log.last_position))
-            self.reports[definition.name] = ProjectionReport(
-                definition.name,
-                version.number,
-                definition.fingerprint,
-                definition.compiled,
-                version.position,
-                previous_checkpoint=version.position,
-            )
+            self._leave(definition, version)
+
+    def _leave(self, definition: ProjectionDefinition, version: Version) -> None:
+        """Note a projection that reflects the cut already."""
+        self.run.tell(CheckpointMoved(version.name, version.position, max(version.position, self.log.last_position)))
+        self.reports[definition.name] = ProjectionReport(
+            definition.name,
+            version.number,
+            definition.fingerprint,
+            definition.compiled,
+            version.position,
+            previous_checkpoint=version.position,
+        )
 
     def claim(self, stack: ExitStack, plan: FoldPlan) -> dict[str, Claim]:
-        """The live versions, held for this run."""
+        """The live versions, held for this run, without those that another run brought to the cut since it was taken.
+
+        What was looked at before may be an old state: only a claimed version stays what it is.
+        """
         claims: dict[str, Claim] = {}
         for definition in plan.definitions:
             claim = self.models.begin_update(shape_of(self.log, plan, definition), job_id=self.run.job_id)
             claims[definition.name] = stack.enter_context(claim)
+        bases = {name: _base(claim) for name, claim in claims.items()}
+        with Log.open(self.log.path) as now:
+            _check_places(bases, self.cut, now)
+        for definition in plan.definitions:
+            if bases[definition.name].position >= self.cut.position:
+                self._leave(definition, bases[definition.name])
+                claims.pop(definition.name).release()
         self.ledger.claimed(self.run.job_id, {name: claim.number for name, claim in claims.items()})
         return claims
 

@@ -94,6 +94,13 @@ class Claim:
         if self.base is None:
             version = Version(self.shape, self.number, 0, position, self.directory, now, now, self.job_id, new)
         else:
+            if position < self.base.position:
+                # The events in between are in the rows: a later update would fold them a second time.
+                raise ReadModelError(
+                    f"read model {self.shape.name!r} is at position {self.base.position}, "
+                    f"not to be set back to {position}",
+                    hint="run the update again",
+                )
             version = replace(
                 self.base,
                 shape=self.shape,

@@ -211,3 +211,11 @@ def test_several_read_models_switch_together(make_accounts: Callable[..., Accoun
             ("other", 4),
         ]
         assert connection.execute("SELECT generation FROM runner.catalog").fetchall() == [(1,)]
+
+
+def test_an_update_does_not_set_the_checkpoint_back(accounts: Accounts) -> None:
+    accounts.rebuild({"a": 1}, 5)
+    with accounts.models.begin_update(accounts.shape) as claim:
+        with pytest.raises(ReadModelError, match="at position 5, not to be set back to 4"):
+            claim.built(Position(4), [])
+        claim.built(Position(5), [])
