@@ -354,4 +354,4 @@ def test_a_comprehension_variable_hides_a_helper_inside_of_the_comprehension_onl
     found = fold(module.X, [module.Paid(amount=1)])
     assert isinstance(found, FoldFailure)
     assert "does not fit int64" in found.reason
-    assert fold(module.X, [module.Paid(amount=-2**62)]).rows.to_pylist()[0]["n"] == 2**62 + 2
+    assert fold(module.X, [module.Paid(amount=-(2**62))]).rows.to_pylist()[0]["n"] == 2**62 + 2
