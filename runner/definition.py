@@ -150,7 +150,8 @@ class ProjectionDefinition:
     line: int = field(default=0, compare=False)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return definition_of, (self.cls,)
+        # Where a run knows the fingerprint, whoever gets the definition has the same one or refuses.
+        return _arrived, (self.cls, vars(self).get("fingerprint", ""))
 
     @property
     def merged(self) -> bool:
@@ -225,3 +226,15 @@ def definition_of(cls: type[Any]) -> ProjectionDefinition:
         check_purity(found)
         cls.__pure__ = True
     return found
+
+
+def _arrived(cls: type, fingerprint: str) -> ProjectionDefinition:
+    definition = definition_of(cls)
+    if fingerprint and definition.fingerprint != fingerprint:
+        raise DefinitionError(
+            f"projection {definition.name} has another fingerprint at a worker: code or a constant differs there",
+            hint="a file changed while the run began, or a constant was set from outside its module; run it again",
+            file=definition.file,
+            line=definition.line,
+        )
+    return definition

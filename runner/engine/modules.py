@@ -6,6 +6,7 @@ Files keep the author's path and lines in messages, and ``inspect.getsource`` gi
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.abc
@@ -51,7 +52,8 @@ class Modules:
 def gather(names: Iterable[str]) -> Modules:
     """These modules, their packages, and every module of the author that they use names of (not installed ones).
 
-    Raises EngineError for ``__main__``, which a worker cannot import under that name.
+    Raises EngineError for ``__main__``, which a worker cannot import under that name, and for a file that is no Python
+    any more. Files that changed since they were imported show by their definitions' fingerprints at the workers.
     """
     found: dict[str, ShippedModule] = {}
     seen: set[str] = set()
@@ -76,7 +78,7 @@ def gather(names: Iterable[str]) -> Modules:
         found[name] = shipped
         if "." in name:
             todo.append(name.rpartition(".")[0])
-        todo.extend(used for used in _uses(module) if used != "__main__")
+        todo.extend((_uses(module) | _imported(shipped)) - {"__main__"})
     return Modules(tuple(found[name] for name in sorted(found)))
 
 
@@ -86,6 +88,25 @@ def _uses(module: ModuleType) -> set[str]:
         name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
         if isinstance(name, str):
             names.add(name)
+    return names
+
+
+def _imported(shipped: ShippedModule) -> set[str]:
+    """Names that its import statements may mean: a constant does not say which module it came from."""
+    package = shipped.name if shipped.path is not None else shipped.name.rpartition(".")[0]
+    try:
+        tree = ast.parse(shipped.source, shipped.file)
+    except SyntaxError as error:
+        raise EngineError(f"{shipped.file}: changed since it was imported: {error.msg}", hint="run it again") from None
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            above = parents[: len(parents) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
     return names
 
 

@@ -26,7 +26,7 @@ import psutil
 from runner.engine.base import Cancelled, NodeAnswer
 from runner.engine.interrupts import held_interrupts
 from runner.engine.modules import Modules, install
-from runner.errors import EngineError
+from runner.errors import EngineError, RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -64,7 +64,10 @@ SHIPPED_VARIABLES = ("RUNNER_CACHE_DIR", "NUMBA_CACHE_DIR")
 def _work(modules: Modules, pickled: bytes) -> bytes:
     """Runs in a worker. Exceptions travel as data, so that they arrive as they were raised, without Ray's wrapping."""
     install(modules)
-    function, task = pickle.loads(pickled)  # noqa: S301  # made by this run's coordinator
+    try:
+        function, task = pickle.loads(pickled)  # noqa: S301  # made by this run's coordinator
+    except RunnerError as error:
+        return pickle.dumps((None, _portable(error)))
     try:
         return pickle.dumps((function(task), None))
     except Exception as error:

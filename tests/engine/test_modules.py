@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runner.definition import definition_of
 from runner.engine.modules import gather
 from runner.errors import EngineError
 
@@ -71,6 +72,83 @@ def test_a_process_without_them_gets_modules_helpers_and_sources(package: Path, 
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["16", "def total(self, n): 9", str(package / "folds.py")]
+
+
+MODULES_OF_CONSTANTS = {
+    "rates": "VAT = 23\n",
+    "deep/__init__": "from . import limits\nfrom .limits import MOST\n",
+    "deep/limits": "from ..rates import VAT\nMOST = VAT * 2\n",
+    "deep/names": "import shop_of_tests.words\nWORD = shop_of_tests.words.WORD\n",
+    "words": "WORD = 'w'\n",
+}
+
+
+def test_modules_of_constants_only_are_shipped(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (package / "deep").mkdir()
+    for name, text in MODULES_OF_CONSTANTS.items():
+        (package / f"{name}.py").write_text(text)
+    (package / "folds.py").write_text("from .deep.names import WORD\nfrom .rates import VAT\n")
+    names = {f"shop_of_tests.{n.replace('/', '.').removesuffix('.__init__')}" for n in MODULES_OF_CONSTANTS}
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    found = {m.name for m in gather(["shop_of_tests.folds"]).modules}
+    assert found == names | {"shop_of_tests", "shop_of_tests.folds"}
+
+
+CHANGED = """
+from runner import Event, Projection, on
+from shop_of_tests.rates import VAT
+
+
+class Paid(Event, type="paid"):
+    amount: int
+
+
+class Taxes(Projection):
+    tax: int = 0
+
+    @on(Paid)
+    def paid(self, e: Paid) -> None:
+        self.tax += e.amount * VAT
+"""
+
+ARRIVES = """
+import pickle, sys
+from runner.engine.modules import install
+from runner.errors import DefinitionError
+modules, task = pickle.loads(bytes.fromhex(sys.stdin.read()))
+install(modules)
+try:
+    print(pickle.loads(task).name)
+except DefinitionError as error:
+    print(error)
+"""
+
+
+def test_a_file_that_changed_since_the_fingerprint_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (package / "rates.py").write_text("VAT = 23\n")
+    (package / "folds.py").write_text(CHANGED)
+    monkeypatch.delitem(sys.modules, "shop_of_tests.rates", raising=False)
+    from shop_of_tests.folds import Taxes
+
+    definition = definition_of(Taxes)
+    assert definition.fingerprint
+
+    def arrives() -> str:
+        task = pickle.dumps((gather(["shop_of_tests.folds"]), pickle.dumps(definition)))
+        done = subprocess.run([sys.executable, "-c", ARRIVES], input=task.hex(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert arrives() == f"{definition.name}\n"
+    (package / "rates.py").write_text("VAT = 24  # saved while the run began\n")
+    assert "has another fingerprint at a worker" in arrives()
+    (package / "rates.py").write_text("VAT = 23\n")
+    (package / "folds.py").write_text(CHANGED.replace("e.amount *", "e.amount +"))
+    assert "has another fingerprint at a worker" in arrives()
+    (package / "folds.py").write_text("def half(")
+    with pytest.raises(EngineError, match=r"folds\.py: changed since it was imported"):
+        gather(["shop_of_tests.folds"])
 
 
 def test_equal_texts_have_equal_digests(package: Path) -> None:
