@@ -46,11 +46,26 @@ def load_config(path: str | Path) -> Config:
         sources={},
         metrics=_metrics(top.table("metrics"), root),
     )
+    _check_apart(config)
     sources = top.table("sources")
     for name in list(values.get("sources", {})):
         config.sources[name] = read_source(name, sources.table(name), root)  # type: ignore[index]  # not yet handed out
     top.done()
     return config
+
+
+def _check_apart(config: Config) -> None:
+    """Log and read models remove from their directories what they do not know, so nothing else may lie in them."""
+    paths = {"log": config.log.path, "read_models": config.read_models.path, "state": config.state.path}
+    real = {name: path.resolve() for name, path in paths.items()}
+    for owner in ("log", "read_models"):
+        for name, path in real.items():
+            if name != owner and path.is_relative_to(real[owner]):
+                how = "the same directory as" if path == real[owner] else "inside"
+                raise ConfigError(
+                    f"{config.file}: {name}.path is {how} {owner}.path ({paths[owner]})",
+                    hint="give each a directory of its own, side by side",
+                )
 
 
 def _log(table: Table, root: Path) -> LogConfig:

@@ -30,6 +30,10 @@ _SUFFIXES = {
     ".ipc": "arrow",
     ".feather": "arrow",
 }
+_SETTINGS = (
+    *("files", "format", "compression", "encoding", "csv", "namespace", "aggregate_id", "type", "recorded_at"),
+    *("version", "position", "tenant", "payload", "separator", "final", "on_bad_line", "gone_files", "verify"),
+)
 _COMPRESSED = (".gz", ".zst", ".zstd")
 _EPOCHS = ("epoch", "epoch_ms", "epoch_us", "epoch_ns")
 
@@ -38,6 +42,7 @@ def read_source(name: str, table: Table, root: Path) -> SourceConfig:
     """Check one source's table. Raises ConfigError."""
     if not name or "\x1f" in name:
         raise table.wrong("", "has no usable name")
+    table.only(*_SETTINGS)
     files = table.texts("files")
     if not files:
         raise table.wrong("files", "is missing", 'write files = "events.ndjson", a list, or a glob')
@@ -130,10 +135,12 @@ def _paths(table: Table, key: str, inner: Table) -> tuple[KeyPath, ...]:
     return tuple(_path(table, key, text) for text in inner.texts("paths"))
 
 
-def _part(table: Table, key: str, value: Any) -> Part:
+def _part(table: Table, key: str, value: Any, more: tuple[str, ...] = ()) -> Part:
+    """more: settings of the same table that others have taken out of it."""
     if isinstance(value, str):
         return Part((_path(table, key, value),))
     inner = Table(table.file, f"{table.where}.{key}", value)
+    inner.only("path", "paths", "constant", "optional", *more)
     constant = inner.text("constant") if inner.has("constant") else None
     paths = _paths(table, key, inner)
     optional = inner.flag("optional")
@@ -143,18 +150,19 @@ def _part(table: Table, key: str, value: Any) -> Part:
     return Part(paths, constant, optional)
 
 
-def _mapping(table: Table, key: str, value: Any, separator: str) -> FieldMapping:
+def _mapping(table: Table, key: str, value: Any, separator: str, more: tuple[str, ...] = ()) -> FieldMapping:
     if isinstance(value, list):
         value = {"parts": value}
     if isinstance(value, dict) and "parts" in value:
         inner = Table(table.file, f"{table.where}.{key}", value)
+        inner.only("parts", "separator", *more)
         separator = inner.text("separator", separator)
         parts = inner.take("parts")
         inner.done()
         if not isinstance(parts, list) or not parts:
             raise table.wrong(key, f"takes a list of parts, not {parts!r}")
         return FieldMapping(tuple(_part(table, key, part) for part in parts), separator)
-    return FieldMapping((_part(table, key, value),), separator)
+    return FieldMapping((_part(table, key, value, ("parts", "separator", *more)),), separator)
 
 
 def _field(table: Table, key: str, separator: str, *, required: bool = False) -> FieldMapping:
@@ -180,7 +188,7 @@ def _position(table: Table, separator: str) -> tuple[FieldMapping | None, bool]:
         inner = Table(table.file, f"{table.where}.position", {"ascending": value["ascending"]})
         ascending = inner.flag("ascending")
         value = {k: v for k, v in value.items() if k != "ascending"}
-    found = _mapping(table, "position", value, separator)
+    found = _mapping(table, "position", value, separator, ("ascending",))
     if len(found.parts) > 1 or found.constant is not None or found.parts[0].optional:
         raise table.wrong("position", "takes one path that every record has: it is a number")
     return found, ascending
@@ -205,7 +213,8 @@ def _time(table: Table, separator: str) -> TimeMapping | None:
         _check_zone(table, zone)
         if style in _EPOCHS:
             raise table.wrong("recorded_at.zone", "does not go with an epoch, which counts from 1970 UTC")
-    return TimeMapping(_mapping(table, "recorded_at", value, separator), f"{style or 'iso'}@{zone}" if zone else style)
+    mapping = _mapping(table, "recorded_at", value, separator, ("format", "zone"))
+    return TimeMapping(mapping, f"{style or 'iso'}@{zone}" if zone else style)
 
 
 def _check_zone(table: Table, zone: str) -> None:
@@ -224,6 +233,7 @@ def _payload(table: Table) -> PayloadMapping:
     if isinstance(value, str):
         return PayloadMapping((_path(table, "payload", value),))
     inner = Table(table.file, f"{table.where}.payload", value)
+    inner.only("path", "paths", "columns", "optional")
     made = PayloadMapping(_paths(table, "payload", inner), inner.texts("columns"), inner.flag("optional"))
     inner.done()
     if made.paths and made.columns:

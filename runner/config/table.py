@@ -98,6 +98,14 @@ class Table:
             raise self.wrong(key, f"takes {what}, not {value!r}")
         return value  # type: ignore[no-any-return]  # ``good`` has looked
 
+    def only(self, *settings: str) -> None:
+        """Refuse all other keys at once, before one that is missing for having been mistyped is complained of."""
+        for key in self._left:
+            if key not in settings:
+                known = f"there is {', '.join(sorted(settings))}"
+                near = nearest(key, settings)
+                raise self.wrong(key, "is not a setting", known if near == known else f"{near} {known}")
+
     def done(self) -> None:
         """Refuse the keys that nobody asked for."""
         for key in self._left:

@@ -108,10 +108,27 @@ columns = ["region", "order", "at", "v", "n", "tenant", "a", "b"]
         ("[sources]\ns = 1\n", "sources.s takes a table, not 1"),
         ("[sources.s]\n", "sources.s.files is missing (write files ="),
         (SOURCE.replace('aggregate_id = "id"\n', ""), "sources.s.aggregate_id is missing (write aggregate_id ="),
-        (SOURCE.replace("type =", "typ ="), "sources.s.type is missing"),
+        (SOURCE.replace("type =", "typ ="), "sources.s.typ is not a setting (did you mean type? there is "),
+        (
+            SOURCE.replace("aggregate_id", "agregate_id"),
+            "sources.s.agregate_id is not a setting (did you mean aggregate_id?",
+        ),
+        (SOURCE.replace('type = "type"', ""), "sources.s.type is missing"),
+        (
+            SOURCE + "recorded_at = {path = 'x', formt = 'iso'}\n",
+            "formt is not a setting (did you mean format? there is constant, format, optional, parts, path, paths, sep",
+        ),
+        (SOURCE + "tenant = {paht = 'x'}\n", "did you mean path? there is constant, optional, parts, path, paths, sep"),
+        (SOURCE + "position = {path = 'x', ascend = true}\n", "did you mean ascending?"),
+        (SOURCE + "payload = {zzz = 'x'}\n", "(there is columns, optional, path, paths)"),
+        ("[log]\npath = 'read_models'\n", "read_models.path is the same directory as log.path"),
+        ("[log]\npath = './state/../state'\n", "state.path is the same directory as log.path"),
+        ("[log]\npath = 'read_models/log'\n", "log.path is inside read_models.path"),
+        ("[read_models]\npath = 'log/rows'\n", "read_models.path is inside log.path"),
+        ("[state]\npath = 'log/state'\n", "state.path is inside log.path"),
         (SOURCE.replace("e.ndjson", "e.log"), "sources.s.format is missing, and e.log does not tell"),
         (SOURCE + "format = 'json'\n", "sources.s.format is 'json' (did you mean ndjson?)"),
-        (SOURCE + "recorded = 'x'\n", "sources.s.recorded is not a setting (did you mean recorded_at?)"),
+        (SOURCE + "recorded = 'x'\n", "sources.s.recorded is not a setting (did you mean recorded_at?"),
         (SOURCE + "recorded_at = {path = 'x', fromat = 'iso'}\n", "sources.s.recorded_at.fromat is not a setting"),
         (SOURCE + "recorded_at = {path = 'x', format = 'unix'}\n", "sources.s.recorded_at.format is 'unix'"),
         (SOURCE + "recorded_at = {path = 'x', zone = 'Europe/Prag'}\n", "'Europe/Prag', which no zone is called"),
@@ -139,6 +156,11 @@ def test_what_is_wrong_is_named_with_its_file_and_key(tmp_path, text, said):
         load(tmp_path, text)
     assert str(tmp_path / "runner.toml") in str(raised.value)
     assert said in str(raised.value)
+
+
+def test_log_and_read_models_may_lie_in_the_directory_of_the_state(tmp_path):
+    config = load(tmp_path, "[state]\npath = 'd'\n[log]\npath = 'd/log'\n[read_models]\npath = 'd/rows'\n")
+    assert config.log.path.parent == config.state.path
 
 
 def test_files_that_are_not_there(tmp_path):
