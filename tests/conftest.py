@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+TOGETHER = ("real",)
+"""Folders whose files share what is dear to make."""
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -15,3 +18,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no folder with real event logs at {SHARED}")
     return SHARED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests first; what shares something dear (a Ray, the synced logs of a file) stays in one process."""
+    items.sort(key=lambda item: any(item.get_closest_marker(name) for name in ("ray", "slow")))
+    for item in items:
+        folder = item.path.parent.name
+        group = "ray" if item.get_closest_marker("ray") else folder if folder in TOGETHER else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
