@@ -18,6 +18,8 @@ __all__ = ["command"]
 def command(session: Session) -> None:
     """Join the log's small segments into large ones: folds get faster, no result changes.
 
+    Only floats of merged keys (merge_floats=True) may get other last digits.
+
     Runs that read the log go on; a sync meanwhile is refused.
     """
     from runner.log import LogWriter

@@ -9,6 +9,7 @@ import click
 
 from runner.cli.options import session_command
 from runner.cli.output import count, emit_json, print_text, say
+from runner.cli.place import checked_place
 
 if TYPE_CHECKING:
     from runner.cli.options import Session
@@ -42,6 +43,7 @@ def command(
     """
     from runner.jobs.explain import explain
 
+    to = checked_place(session, to)
     explanation = explain(session.config, name, key, source=source, tenant=tenant, to=to)
     if explanation.definition.merged:
         say(f"{name} is merged over all aggregates: walking through {count(explanation.scans)} events in plain Python")

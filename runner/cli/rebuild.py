@@ -9,6 +9,7 @@ import click
 
 from runner.cli.options import session_command
 from runner.cli.output import count, emit_json, print_table, print_text, rate
+from runner.cli.place import checked_place
 from runner.cli.running import chosen_names, engine_options, metrics_options, projections_as_rows, running, stage_rows
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def command(
     from runner.jobs.rebuild import rebuild
 
     chosen = chosen_names(names, everything)
+    to = checked_place(session, to)
     with running(session, metrics, "rebuild") as (_, listener):
         report = rebuild(
             session.config, chosen, to=to, resume=resume, prove=prove, listener=listener, **engine.arguments

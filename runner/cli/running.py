@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from runner.cli.output import say
 from runner.cli.progress import watching
+from runner.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,11 +93,17 @@ def metrics_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def running(session: Session, metrics: MetricsOptions, what: str) -> Iterator[tuple[Watch, Listener]]:
-    """A run's surroundings: progress on stderr; metrics served meanwhile, and written or pushed whatever its end."""
+    """A run's surroundings: progress on stderr; metrics served meanwhile, and written or pushed whatever its end.
+
+    Metrics that cannot be given away at the end are a warning: they change neither the run's result nor its exit code.
+    Raises ConfigError before the run where the file for them cannot be made.
+    """
     configured = session.config.metrics
     port = metrics.port if metrics.port is not None else (configured.port or None)
     file = metrics.file or configured.file
     gateway = metrics.pushgateway or configured.pushgateway
+    if file is not None:
+        _may_write(file)
     with watching() as watch:
         if port is None and file is None and not gateway:
             yield watch, watch
@@ -114,9 +123,28 @@ def running(session: Session, metrics: MetricsOptions, what: str) -> Iterator[tu
             if server is not None:
                 server.close()
             if file is not None:
-                counted.write_textfile(file)
+                _warned(lambda: counted.write_textfile(file))
             if gateway:
-                counted.push(gateway, f"runner_{what}")
+                _warned(lambda: counted.push(gateway, f"runner_{what}"))
+
+
+def _may_write(file: Path) -> None:
+    if file.is_dir():
+        raise ConfigError(f"metrics cannot be written to {file}: it is a directory", hint="name a file in it")
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(f"metrics cannot be written to {file}: there is no directory {folder}", hint="make it first")
+    # Written beside and renamed: the directory's mode counts.
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"metrics cannot be written to {file}: {folder} may not be written to")
+
+
+def _warned(give_away: Callable[[], None]) -> None:
+    try:
+        give_away()
+    except Exception as error:
+        # What the run did stands, or its own error is under way: this must hide neither.
+        say(f"warning: {error}")
 
 
 def chosen_names(names: Sequence[str], everything: bool) -> Any:

@@ -9,6 +9,7 @@ import click
 
 from runner.cli.options import session_command
 from runner.cli.output import count, emit_json, print_table, print_text, rate
+from runner.cli.place import checked_place
 from runner.cli.rebuild import NUMERIC, PROJECTION_COLUMNS
 from runner.cli.running import chosen_names, engine_options, metrics_options, projections_as_rows, running
 
@@ -41,6 +42,7 @@ def command(
     from runner.jobs.update import update
 
     chosen = chosen_names(names, everything)
+    to = checked_place(session, to)
     with running(session, metrics, "update") as (_, listener):
         report = update(session.config, chosen, to=to, listener=listener, **engine.arguments)
     if session.as_json:

@@ -3,70 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from order_project import order
 
 from runner.cli import app
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-@dataclass
-class Project:
-    """A directory with events and the command line in it."""
-
-    root: Path
-    capture: pytest.CaptureFixture[str]
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        """Run a command; its stdout."""
-        got = app.run([*arguments, "--config", str(self.root / "runner.toml")])
-        captured = self.capture.readouterr()
-        assert got == code, captured.err
-        self.err = captured.err
-        return captured.out
-
-    def json(self, *arguments: str, code: int = 0) -> Any:
-        return json.loads(self.run(*arguments, "--json", code=code))
-
-    def append(self, *events: dict[str, Any]) -> None:
-        with (self.root / "orders.ndjson").open("a") as file:
-            file.writelines(json.dumps(e) + "\n" for e in events)
-
-
-def order(number: int, version: int, kind: str, day: int, **data: object) -> dict[str, Any]:
-    return {
-        "stream": f"order-{number}",
-        "version": version,
-        "type": kind,
-        "time": f"2026-01-{day:02d}T10:00:00Z",
-        "data": data,
-    }
-
-
-@pytest.fixture
-def project(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.chdir(tmp_path)
-    made = Project(tmp_path, capsys)
-    for n in range(1, 21):
-        made.append(order(n, 1, "order.placed", 1 + n % 5, amount=n * 1.25, customer=f"c-{n % 4}"))
-        if n % 2:
-            made.append(order(n, 2, "order.paid", 10, amount=n * 1.25))
-    return made
-
-
-@pytest.fixture
-def built(project: Project) -> Project:
-    """Synced and rebuilt."""
-    project.run("init", "orders.ndjson")
-    text = (project.root / "runner.toml").read_text()
-    (project.root / "runner.toml").write_text(text.replace('["events"]', '["events", "projections.generic"]'))
-    project.run("sync")
-    project.run("rebuild", "--all", "--engine", "threads")
-    return project
+    from order_project import Project
 
 
 def test_from_files_to_rows(project: Project) -> None:

@@ -1,0 +1,53 @@
+"""Wrong or unlucky command lines: one clear line, the right code, and nothing that was done looks undone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from order_project import Project
+
+
+def test_metrics_that_cannot_be_pushed_leave_the_result(built: Project) -> None:
+    report = built.json("rebuild", "summary", "--engine", "threads", "--pushgateway", "http://127.0.0.1:9")
+    assert report["projections"][0]["version"] == 2
+    assert "warning: metrics cannot be pushed" in built.err
+
+
+def test_metrics_that_cannot_be_pushed_hide_no_failure(built: Project) -> None:
+    error = built.json("rebuild", "summary", "--to", "nowhere", "--pushgateway", "http://127.0.0.1:9", code=2)["error"]
+    assert "nowhere" in error["message"]
+
+
+def test_a_metrics_file_that_cannot_be_is_told_before_the_run(built: Project) -> None:
+    for file in (built.root, built.root / "none" / "runner.prom", built.root / "orders.ndjson" / "runner.prom"):
+        error = built.json("rebuild", "summary", "--metrics-file", str(file), code=2)["error"]
+        assert str(file) in error["message"]
+    assert [j["what"] for j in built.json("jobs")["jobs"]] == ["rebuild", "sync"]
+
+
+@pytest.mark.parametrize("place", ["0", "2020-01-01T00:00:00Z", "orders:-1"])
+def test_a_place_before_the_first_event_is_refused(built: Project, place: str) -> None:
+    for command in (["rebuild", "summary"], ["update", "--all"], ["explain", "summary", "order-3"]):
+        error = built.json(*command, "--to", place, code=2)["error"]
+        assert "nothing of the log lies up to it" in error["message"]
+        assert error["hint"] == "the log has positions 1 to 30"
+
+
+@pytest.mark.parametrize(
+    ("place", "beyond"),
+    [
+        ("31", True),
+        ("30", False),
+        ("2026-02-01T00:00:00Z", True),
+        ("2026-01-10T10:00:00Z", False),
+        ("orders:1000", True),
+        ("orders:30", False),
+        ("3", False),
+    ],
+)
+def test_a_place_beyond_the_log_is_told(built: Project, place: str, beyond: bool) -> None:
+    built.run("explain", "summary", "order-3", "--to", place)
+    assert ("is beyond the log, which ends at position 30" in built.err) == beyond
