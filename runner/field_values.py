@@ -17,7 +17,7 @@ from uuid import UUID
 
 from runner.values import Kind, ValueType
 
-__all__ = ["EXACT", "Check", "check_for", "microseconds", "scaled", "unscaled"]
+__all__ = ["EXACT", "Check", "check_for", "microseconds", "scaled", "too_precise", "unscaled"]
 
 Check = Callable[[Any], Any]
 
@@ -57,11 +57,19 @@ def scaled(value: Decimal | int, type_: ValueType, name: str = "value") -> int:
     shifted = number.scaleb(type_.scale, context=EXACT)
     whole = shifted.to_integral_value(rounding=type_.rounding or decimal.ROUND_DOWN)
     if whole != shifted and not type_.rounding:
-        raise ValueError(f"{name}: {value} has more than {type_.scale} digits behind the point")
+        raise ValueError(f"{name}: {too_precise(value, type_.scale)}")
     result = int(whole)
     if not INT64_MIN <= result <= INT64_MAX:
         raise OverflowError(f"{name}: {value} does not fit a Decimal of scale {type_.scale}")
     return result
+
+
+def too_precise(value: object, scale: int) -> str:
+    """Why a value does not fit a Decimal without a rounding rule, and what its author can write."""
+    return (
+        f"{value} has more than {scale} digits behind the point; declare a larger scale, or how to round: "
+        f'Scale({scale}, "ROUND_HALF_EVEN"), field(scale={scale}, rounding="ROUND_HALF_EVEN")'
+    )
 
 
 def unscaled(value: int, scale: int) -> Decimal:

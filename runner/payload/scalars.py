@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Final
 
+from runner.field_values import too_precise
 from runner.kernels.jsonscan import MAX_DEPTH
 from runner.payload.coercion import EPOCH_SCALES, Coercion, zone_of
 from runner.values import Kind, ValueType
@@ -180,7 +181,7 @@ def _scaled(number: Decimal, scale: int, rounding: str, what: str = "") -> int:
     shifted = number.scaleb(scale, context=wide)
     whole = shifted.to_integral_value(rounding=rounding or decimal.ROUND_DOWN, context=wide)
     if whole != shifted and not rounding:
-        raise Unfit(f"{number} has more than {scale} digits behind the point")
+        raise Unfit(f"{number} has more than {scale} digits behind the point" if what else too_precise(number, scale))
     if not INT64_MIN <= whole <= INT64_MAX:
         raise Unfit(f"{number} does not fit {what or f'a Decimal of scale {scale}'}")
     return int(whole)
@@ -267,9 +268,8 @@ def _date(value: Any, coercion: Coercion) -> int:
 def _timedelta(value: Any, coercion: Coercion) -> int:
     unit = EPOCH_SCALES[coercion.unit] if coercion.style == "epoch" else 6
     if isinstance(value, Number) or coercion.style in ("number", "epoch"):
-        return _scaled(
-            _number(value, coercion, in_text=coercion.style == "epoch"), unit, "" if unit >= 0 else decimal.ROUND_FLOOR
-        )
+        number = _number(value, coercion, in_text=coercion.style == "epoch")
+        return _scaled(number, unit, "" if unit >= 0 else decimal.ROUND_FLOOR, "a duration")
     text = _text(value)
     found = _DURATION.fullmatch(text)
     if not found or text.rstrip("+-")[-1:] in ("P", "T"):

@@ -113,7 +113,7 @@ def test_values(function, wanted, text, stored):
         (column(Kind.STR), "{}", "an object is not a string"),
         (column(Kind.FLOAT), "1e400", "does not fit a float"),
         (column(Kind.FLOAT, coerce="number"), '"nan"', "not a number"),
-        (column(Kind.DECIMAL, scale=2), "0.001", "more than 2 digits"),
+        (column(Kind.DECIMAL, scale=2), "0.001", 'field(scale=2, rounding="ROUND_HALF_EVEN")'),
         (column(Kind.DECIMAL, scale=2), "0.10000000000000000001", "more than 2 digits"),
         (column(Kind.DECIMAL, scale=2), "1e17", "does not fit"),
         (column(Kind.DECIMAL, scale=2), "1e999999999", "does not fit"),
