@@ -121,7 +121,7 @@ def _unlike_hint(kinds: Collection[Kind | None]) -> str:
 
 def _optional_equality(c: Lowering, node: ast.AST, left: Value, right: Value) -> str:
     sides = [v.valid for v in (left, right) if v.valid]
-    bare = [Value(v.type.required, v.code, constant=v.constant) if v.valid else v for v in (left, right)]  # type: ignore[union-attr]
+    bare = [_bare(v) for v in (left, right)]
     both = c.atom(sides[0]) if len(sides) == 1 else c.temp(f"({sides[0]} and {sides[1]})")
     with c.captured(depth=1) as lines:
         same = equality(c, node, bare[0], bare[1])
@@ -133,11 +133,17 @@ def _optional_equality(c: Lowering, node: ast.AST, left: Value, right: Value) ->
     return result
 
 
+def _bare(value: Value) -> Value:
+    if value.valid and isinstance(value.type, ValueType):
+        return Value(value.type.required, value.code, constant=value.constant)
+    return value
+
+
 def _enum_equality(c: Lowering, node: ast.AST, left: Value, right: Value) -> str:
     if left.known and right.known:
         return str(bool(left.constant == right.constant))
     if left.type == right.type and not right.known and not left.known:
-        cls = None if left.literal else enum_class(c, left.type)  # type: ignore[arg-type]
+        cls = None if left.literal or not isinstance(left.type, ValueType) else enum_class(c, left.type)
         if cls is not None and cls.__eq__ not in (object.__eq__, str.__eq__, int.__eq__):
             raise c.error(node, f"{cls.__name__} has an __eq__ of its own", "compare their .value")
         return f"({left.code} == {right.code})"

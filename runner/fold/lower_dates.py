@@ -10,16 +10,14 @@ from runner.fold.lower import Lowering, attribute, calls, method
 from runner.fold.lower_names import known_call
 from runner.fold.types import DATE, DATETIME, FLOAT, INT, TIMEDELTA, Value, describe
 from runner.kernels import status
+from runner.kernels.constants import DATE_MAX, DATE_MIN, DATETIME_MAX, DATETIME_MIN, DAY
 from runner.values import Kind
 
 __all__ = ["date_arithmetic"]
 
-DAY: Final = 86_400_000_000
 HOUR: Final = 3_600_000_000
 MINUTE: Final = 60_000_000
 SECOND: Final = 1_000_000
-DATE_MIN, DATE_MAX = -719_162, 2_932_896
-DATETIME_MIN, DATETIME_MAX = DATE_MIN * DAY, (DATE_MAX + 1) * DAY - 1
 
 _UNITS: Final = {
     "days": DAY,

@@ -11,30 +11,19 @@ from runner.fold.lower import Lowering, calls, method
 from runner.fold.lower_names import constant, plain
 from runner.fold.types import INT, Value, decimal, describe
 from runner.kernels import status
+from runner.kernels.constants import ROUNDINGS
 from runner.values import Kind
 
 if TYPE_CHECKING:
     from runner.values import ValueType
 
 __all__ = [
-    "ROUNDINGS",
     "at_scale",
     "decimal_absolute",
     "decimal_arithmetic",
     "decimal_whole",
     "rescaled",
 ]
-
-ROUNDINGS: Final = {
-    decimals.ROUND_DOWN: 0,
-    decimals.ROUND_UP: 1,
-    decimals.ROUND_FLOOR: 2,
-    decimals.ROUND_CEILING: 3,
-    decimals.ROUND_HALF_EVEN: 4,
-    decimals.ROUND_HALF_UP: 5,
-    decimals.ROUND_HALF_DOWN: 6,
-}
-"""As runner.kernels.scaled.ROUNDINGS, which cannot be imported without Numba; a test compares them."""
 
 _MOST_DIGITS: Final = 18
 _CONTEXT: Final = decimals.Context(prec=60)

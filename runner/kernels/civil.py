@@ -8,37 +8,18 @@ eras of 400 years have 146,097 days each. All divisions floor, so days before 19
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from numba import njit
 
 from runner.kernels.options import KERNEL
 from runner.kernels.status import RANGE
 
-__all__ = [
-    "DATETIME_MAX",
-    "DATETIME_MIN",
-    "DATE_MAX",
-    "DATE_MIN",
-    "DAY",
-    "day_of",
-    "days_of",
-    "month_of",
-    "year_of",
-]
+__all__ = ["day_of", "days_of", "month_of", "year_of"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Numba has no types; under this name its decorator keeps those of the functions.
 _njit: Callable[[_Function], _Function] = njit(**KERNEL)
-
-DAY: Final = 86_400_000_000
-"""µs of a day."""
-DATE_MIN: Final = -719_162
-"""0001-01-01, the first date that Python has."""
-DATE_MAX: Final = 2_932_896
-"""9999-12-31, the last one."""
-DATETIME_MIN: Final = DATE_MIN * DAY
-DATETIME_MAX: Final = (DATE_MAX + 1) * DAY - 1
 
 
 @_njit

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import decimal
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from numba import njit
 
@@ -15,22 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["ROUNDINGS", "bucket_of", "exact_digits", "rounded_digits"]
+__all__ = ["bucket_of", "exact_digits", "rounded_digits"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Numba has no types; under this name its decorator keeps those of the functions.
 _njit: Callable[[_Function], _Function] = njit(**KERNEL)
-
-ROUNDINGS: Final[Mapping[str, int]] = {
-    decimal.ROUND_DOWN: 0,
-    decimal.ROUND_UP: 1,
-    decimal.ROUND_FLOOR: 2,
-    decimal.ROUND_CEILING: 3,
-    decimal.ROUND_HALF_EVEN: 4,
-    decimal.ROUND_HALF_UP: 5,
-    decimal.ROUND_HALF_DOWN: 6,
-}
-"""The number by which ``rounded_digits`` knows a rounding rule of the decimal module."""
 
 
 @_njit
@@ -42,7 +30,7 @@ def exact_digits(value: int, unit: int) -> tuple[int, int]:
 
 @_njit
 def rounded_digits(value: int, unit: int, rule: int) -> int:
-    """value / unit by a rule of ROUNDINGS. unit: 10**n, n in 1..18, so that halves and the result fit."""
+    """value / unit by a rule of ``constants.ROUNDINGS``. unit: 10**n, n in 1..18, so that halves and the result fit."""
     floored = value // unit
     rest = value - floored * unit
     if rest == 0:

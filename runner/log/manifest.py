@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,6 @@ __all__ = [
     "numbered_path",
     "parse_manifest",
     "read_manifest",
-    "sync_directory",
 ]
 
 FORMAT = 1
@@ -301,12 +299,3 @@ def _segment(body: dict[str, Any]) -> Segment:
 
 def _file(body: dict[str, Any]) -> SegmentFile:
     return SegmentFile(body["name"], body["size"], body["sha256"], tuple(Chunk(*c) for c in body["chunks"]))
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames and new names in a directory durable."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

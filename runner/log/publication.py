@@ -8,9 +8,10 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.errors import LogDamaged, LogError, LogFormatError, LogLocked
+from runner.files import sync_directory
 from runner.log.container import disk_error
 from runner.log.lock import is_held
-from runner.log.manifest import Manifest, manifest_path, no_log, numbered_path, read_manifest, sync_directory
+from runner.log.manifest import Manifest, manifest_path, no_log, numbered_path, read_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -119,19 +119,6 @@ class Log:
         """32 hex digits; equal for equal events at equal positions, however they are cut into segments."""
         return f"{sum(int(s.digest, 16) for s in self.manifest.segments) % 2**128:032x}"
 
-    def events_in(self, partition: int) -> int:
-        """How many events the partition has."""
-        total = 0
-        for segment in self.manifest.segments:
-            if segment.tail:
-                rows = self._rows(segment, partition)
-                keep = None if rows is None else kept_rows(segment, rows, partition, self.partitions, 0, segment.last)
-                total += segment.events if keep is None else int(keep.sum())
-            else:
-                chunk = self._store.container(segment.events_file).chunk(partition)
-                total += chunk.rows if chunk else 0
-        return total
-
     def missing_columns(self, columns: Sequence[PayloadColumn]) -> tuple[PayloadColumn, ...]:
         """Those whose sidecars ``LogWriter.ensure_columns`` has yet to write."""
         return tuple(c for c in columns if any(self._lacks(s, c) for s in self.manifest.segments))

@@ -13,12 +13,12 @@ from runner.batch import PayloadArray
 from runner.kernels.hash import encode_texts
 from runner.payload.coercion import check_coercions, parse_coercion
 from runner.payload.scalars import Unfit, parse, stored_value
-from runner.values import Kind, Path, PayloadColumn, RecordField, ValueType
+from runner.values import Kind, Path, PayloadColumn, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["BadValue", "decode_plain", "element_fields"]
+__all__ = ["BadValue", "decode_plain"]
 
 _ABSENT: Final = object()
 
@@ -29,11 +29,6 @@ class BadValue(ValueError):
     def __init__(self, row: int, column: PayloadColumn, reason: str) -> None:
         super().__init__(reason)
         self.row, self.column, self.reason = row, column, reason
-
-
-def element_fields(type_: ValueType) -> tuple[RecordField, ...]:
-    """The fields of a list's elements, () where they are scalars."""
-    return type_.element.fields if type_.element is not None and type_.element.kind is Kind.RECORD else ()
 
 
 def decode_plain(texts: pa.Array, columns: Sequence[PayloadColumn]) -> dict[PayloadColumn, PayloadArray]:

@@ -20,9 +20,10 @@ import duckdb
 import pyarrow as pa
 
 from runner.errors import ReadModelError
+from runner.files import sync_directory
 from runner.sinks.claims import publishing
 from runner.sinks.current import Current
-from runner.sinks.durable import remove_leftovers, sync_directory, temporary_beside, translated
+from runner.sinks.durable import remove_leftovers, temporary_beside, translated
 from runner.sinks.statements import statements
 
 if TYPE_CHECKING:

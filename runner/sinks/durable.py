@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from runner.errors import ReadModelError
+from runner.files import sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,6 @@ __all__ = [
     "digest_of",
     "footer_of",
     "remove_leftovers",
-    "sync_directory",
     "temporary_beside",
     "translated",
     "write_whole",
@@ -67,15 +67,6 @@ def translated(path: Path, doing: str = "write") -> Iterator[None]:
         elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             hint = "the directory must be writable for the runner; what is live is untouched"
         raise ReadModelError(f"cannot {doing} {path}: {reason}", hint=hint) from error
-
-
-def sync_directory(directory: Path) -> None:
-    """Make renames and new names in a directory last."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_whole(path: Path, data: bytes | memoryview, *, sync_name: bool = True) -> None:

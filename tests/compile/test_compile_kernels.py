@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from numba import njit
 
 from runner.kernels import checked
-from runner.kernels.civil import DATE_MAX, DATE_MIN, day_of, days_of, month_of, year_of
+from runner.kernels.civil import day_of, days_of, month_of, year_of
+from runner.kernels.constants import DATE_MAX, DATE_MIN, ROUNDINGS
 from runner.kernels.options import KERNEL
-from runner.kernels.scaled import ROUNDINGS, bucket_of, exact_digits, rounded_digits
+from runner.kernels.scaled import bucket_of, exact_digits, rounded_digits
 from runner.kernels.status import OK, RANGE, SCALE, ZERO_DIVISION
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
