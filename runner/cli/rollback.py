@@ -17,9 +17,11 @@ __all__ = ["command"]
 
 @session_command("rollback", exits=(8,))
 @click.argument("name")
-@click.option("--to", "version", type=int, default=None, metavar="VERSION", help="This version of those kept.")
+@click.option(
+    "--version", "--to", "version", type=int, default=None, metavar="N", help="This one of the kept (`runner status`)."
+)
 def command(session: Session, name: str, version: int | None) -> None:
-    """Make the previous version of the read model NAME live again: rows, checkpoint, fingerprint and saved states."""
+    """Make the previous version of the read model NAME live again, or version N: rows, checkpoint, fingerprint, states."""
     from runner.jobs.rollback import rollback
 
     report = rollback(session.config, name, to=version)

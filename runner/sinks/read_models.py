@@ -240,10 +240,11 @@ class ReadModels:
             for entry in kept:
                 if entry.number == to or (to is None and not entry.rolled_back):
                     return entry
-            have = ", ".join(str(e.number) for e in kept) or "none"
-            wanted = "an earlier version" if to is None else f"version {to}"
+            have = ", ".join(str(e.number) for e in kept)
+            wanted = "earlier version" if to is None else f"version {to}"
             raise ReadModelError(
-                f"read model {name!r} has no {wanted} to roll back to (kept: {have})", hint="rebuild it"
+                f"read model {name!r} has no {wanted} to roll back to (kept: {have or 'none'})",
+                hint=f"`runner rollback {name} --version N` takes one of {have}" if have else "rebuild it",
             )
 
         return switch_back(self.root, name, choose, grace=self.grace)

@@ -51,3 +51,12 @@ def test_a_place_before_the_first_event_is_refused(built: Project, place: str) -
 def test_a_place_beyond_the_log_is_told(built: Project, place: str, beyond: bool) -> None:
     built.run("explain", "summary", "order-3", "--to", place)
     assert ("is beyond the log, which ends at position 30" in built.err) == beyond
+
+
+def test_rollback_names_the_versions_that_it_could_take(built: Project) -> None:
+    built.run("rebuild", "summary", "--engine", "threads")
+    assert built.json("rollback", "summary", "--version", "1")["version"] == 1
+    error = built.json("rollback", "summary", code=8)["error"]
+    assert error["message"] == "read model 'summary' has no earlier version to roll back to (kept: 2)"
+    assert "--version N` takes one of 2" in error["hint"]
+    assert built.json("rollback", "summary", "--version", "2")["version"] == 2
