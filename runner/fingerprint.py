@@ -13,11 +13,12 @@ import hashlib
 import inspect
 import re
 import types
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from runner.authored_code import authored_code, default_values, is_method
+from runner.class_members import classes_in, members_text
 from runner.constants import constant_text
-from runner.purity import authored_functions, is_method
+from runner.events import Event, Record
 from runner.source_code import FunctionSource, is_authored, uses
 
 if TYPE_CHECKING:
@@ -43,9 +44,11 @@ def fingerprint_of(definition: ProjectionDefinition) -> str:
 
 
 def _lines(definition: ProjectionDefinition) -> list[str]:
-    sources = [source for _, source in authored_functions(definition)]
-    # Functions are known by their place in the order of use: names of modules and classes change no row.
+    code = authored_code(definition)
+    sources = [source for _, source in code.functions]
+    # Functions and classes are known by their place in the order of use: names of modules and classes change no row.
     numbers = {source.function: i for i, source in enumerate(sources)}
+    classes = {cls: i for i, cls in enumerate(code.classes)}
     lines = [f"semantics {FOLD_SEMANTICS}", f"version {definition.version} compiled {definition.compiled}"]
     lines += [f"key {part.name} {_type(part.type)}" for part in definition.key]
     lines += [f"field {f.name} {_type(f.type)} {constant_text(f.default)}" for f in definition.fields]
@@ -58,8 +61,15 @@ def _lines(definition: ProjectionDefinition) -> list[str]:
         lines.append(f"merge {numbers[inspect.unwrap(definition.merge.function)]}")
     for i, source in enumerate(sources):
         used = uses(source, definition.cls if is_method(definition, source) else None)
-        shown = sorted({f"{u.name}={_used(u.value, source.function, numbers)}" for u in used})
+        shown = sorted({f"{u.name}={_used(u.value, source.function, numbers, classes)}" for u in used})
         lines.append(f"function {i} {normalised(source)} {shown}")
+        if defaults := default_values(source.function):
+            lines.append(f"  defaults {[_used(v, source.function, numbers, classes) for v in defaults]}")
+
+    def number(value: Any) -> str:
+        return _used(value, sources[0].function, numbers, classes)
+
+    lines += [f"class {i} {members_text(c, sources[0].function, number, code.names)}" for c, i in classes.items()]
     return lines
 
 
@@ -85,22 +95,24 @@ def _type(type_: ValueType) -> str:
     return re.sub(r"enum='[^']*'", "enum=''", repr(type_))
 
 
-def _used(value: Any, near: Callable[..., Any], numbers: Mapping[Callable[..., Any], int]) -> str:
+def _used(
+    value: Any, near: Callable[..., Any], numbers: Mapping[Callable[..., Any], int], classes: Mapping[type, int]
+) -> str:
     """What a name stands for, as a text."""
+    brought = [f"class {classes[c]}" for c in classes_in(value, near) if c in classes]
     constant = constant_text(value)
     if constant is not None:
-        return constant
+        return f"{constant} {brought}" if brought else constant
     if is_authored(value, near):
-        return f"function {numbers[inspect.unwrap(value)]}"
-    if isinstance(value, type) and issubclass(value, Enum):
-        return f"enum {[(m.name, m.value) for m in value]!r}"
+        return f"function {numbers.get(inspect.unwrap(value))}"
+    if isinstance(value, types.MethodType):
+        return f"method {value.__name__} of {brought}"
+    if brought:
+        return brought[0]
     if isinstance(value, types.ModuleType):
         return f"module {value.__name__.rpartition('.')[2]}"
-    if isinstance(value, type):
-        methods = [
-            numbers[f] for v in vars(value).values() if (f := inspect.unwrap(v) if callable(v) else v) in numbers
-        ]
-        return f"class {value.__qualname__.rpartition('.')[2]} {methods}"
+    if isinstance(value, type) and issubclass(value, (Event, Record)):
+        return f"event {value.__qualname__} {[(f.name, _type(f.type), _default(f.default)) for f in value.__fields__]}"
     module = getattr(value, "__module__", None) or type(value).__module__
     return f"{module}.{getattr(value, '__qualname__', type(value).__qualname__)}"
 

@@ -6,35 +6,38 @@ The check reads syntax trees; it is a fence against mistakes, not a sandbox.
 from __future__ import annotations
 
 import ast
-import functools
 import inspect
 import os
 import types
 from datetime import date
+from enum import Enum
+from enum import property as enum_property
 from typing import TYPE_CHECKING, Any
 
+from runner.authored_code import authored_code, default_values, is_method
+from runner.class_members import class_file, classes_in, holds_set, is_special, members, unsteady
 from runner.constants import constant_text
 from runner.errors import DefinitionError
+from runner.events import Event, Record
 from runner.source_code import (
     MISSING,
     FunctionSource,
     Use,
     body_nodes,
-    function_source,
     global_names,
     is_authored,
+    line_of_name,
     local_names,
     resolve,
+    scoped_nodes,
     uses,
     value_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from runner.definition import ProjectionDefinition
 
-__all__ = ["authored_functions", "check_purity", "is_method"]
+__all__ = ["check_purity"]
 
 _MODULES = {
     "time": "the clock",
@@ -51,7 +54,8 @@ _MODULES = {
 _BUILTINS = {
     **dict.fromkeys(("open", "input", "print", "breakpoint"), "I/O"),
     **dict.fromkeys(
-        ("exec", "eval", "compile", "__import__", "globals", "locals", "vars", "delattr"), "what cannot be looked into"
+        ("exec", "eval", "compile", "__import__", "globals", "locals", "vars", "getattr", "setattr", "delattr"),
+        "what cannot be looked into",
     ),
     **dict.fromkeys(("id", "hash"), "what differs from process to process"),
     "super": "what cannot be looked into",
@@ -64,10 +68,42 @@ _HINTS = {
     "the environment": "write a constant of the module; a change of it changes the fingerprint",
     "I/O": "a fold only changes its state; put into the event what it needs",
     "other threads": "a fold is one loop over events in order",
-    "what cannot be looked into": "call a function by its name",
+    "what cannot be looked into": "write the name itself: a function, self.x, a constant of the module",
     "what differs from process to process": "compare the values themselves",
     "the decimal context": "declare the rounding at the field: Scale(2, 'ROUND_HALF_EVEN')",
 }
+
+
+_INTO_OBJECTS = frozenset(
+    {
+        "__dict__",
+        "__class__",
+        "__setattr__",
+        "__delattr__",
+        "__getattribute__",
+        "__globals__",
+        "__builtins__",
+        "__code__",
+        "__closure__",
+        "__defaults__",
+        "__kwdefaults__",
+        "__self__",
+        "__func__",
+        "__wrapped__",
+        "__bases__",
+        "__mro__",
+        "__subclasses__",
+    }
+)
+_FUNCTIONS = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.ClassMethodDescriptorType,
+)
+_ORDERLESS = ("len", "sorted", "any", "all", "set", "frozenset")
+_SET_HINT = "write a tuple, a list or sorted(...); a set may stand behind in, len and sorted only"
 
 
 def check_purity(definition: ProjectionDefinition, *, complete: bool = True) -> None:
@@ -75,56 +111,56 @@ def check_purity(definition: ProjectionDefinition, *, complete: bool = True) -> 
 
     complete: names that are not defined are errors too; False while the module is still being imported.
     """
-    for root, source in authored_functions(definition, complete=complete):
+    _check_methods(definition)
+    code = authored_code(definition, complete=complete)
+    for root, source in code.functions:
         fence = _Fence(root, source, definition, complete)
+        fence.check_function()
         for use in uses(source, definition.cls if is_method(definition, source) else None):
             fence.check_use(use)
-        for node in body_nodes(source.node):
+        for node, local in scoped_nodes(source.node):
+            fence.local = local
             fence.check_node(node)
+    for cls, root in code.classes.items():
+        _check_class(cls, f"{definition.qualname}.{root}", code.names)
 
 
-def authored_functions(
-    definition: ProjectionDefinition, *, complete: bool = True
-) -> Iterator[tuple[str, FunctionSource]]:
-    """Handlers, key functions, merge, and every function of the author's that they call, each once, with the root's
-    name.
-    """
-    roots: list[tuple[str, Callable[..., Any]]] = [(h.name, h.function) for h in definition.handlers]
-    roots += [(k.name, k.function) for h in definition.handlers for k in h.key if k.function is not None]
-    if definition.merge is not None:
-        roots.append(("merge", definition.merge.function))
-    seen: set[Callable[..., Any]] = set()
-    waiting = [(name, inspect.unwrap(f)) for name, f in reversed(roots)]
-    while waiting:
-        root, function = waiting.pop()
-        if function in seen:
-            continue
-        seen.add(function)
-        try:
-            source = function_source(function)
-        except DefinitionError:
-            if complete:
-                raise
-            continue
-        yield root, source
-        for use in uses(source, definition.cls if is_method(definition, source) else None):
-            waiting += [(root, f) for f in _functions_in(use.value, function)]
+def _check_class(cls: type, handler: str, names: frozenset[str]) -> None:
+    """Raise DefinitionError where a class that a fold uses has an attribute that could change."""
+    for name, value in members(cls).items():
+        kind = unsteady(name, value) if name in names or is_special(name) else ""
+        if kind:
+            file = class_file(cls)
+            raise DefinitionError(
+                f"{cls.__qualname__}.{name} is a {kind}, which {'has no order' if 'set' in kind else 'could change'}",
+                hint="make it a constant (int, str, Decimal, a tuple ...) or a method written with def",
+                file=file,
+                line=line_of_name(file, cls.__name__, 1, name),
+                handler=handler,
+            )
 
 
-def is_method(definition: ProjectionDefinition, source: FunctionSource) -> bool:
-    """Whether the function is a method, whose first parameter is the state."""
+def _check_methods(definition: ProjectionDefinition) -> None:
+    """Raise DefinitionError where a function of a projection class is not the one written there with def."""
     for base in definition.cls.__mro__:
-        found = base.__dict__.get(source.node.name)
-        if isinstance(found, types.FunctionType) and inspect.unwrap(found) is source.function:
-            return True
-    return any(h.function is source.function for h in definition.handlers)
-
-
-def _functions_in(value: Any, near: Callable[..., Any]) -> list[Callable[..., Any]]:
-    if isinstance(value, type) and not hasattr(value, "__event__") and not hasattr(value, "__record_type__"):
-        inner = [v.__func__ if isinstance(v, (staticmethod, classmethod)) else v for v in vars(value).values()]
-        return [inspect.unwrap(v) for v in inner if isinstance(v, types.FunctionType) and is_authored(v, near)]
-    return [inspect.unwrap(value)] if is_authored(value, near) else []
+        if base.__module__.partition(".")[0] == "runner" and base.__name__ == "Projection":
+            continue
+        for name, value in base.__dict__.items():
+            function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+            if isinstance(function, types.FunctionType) and function.__globals__.get("__name__") == "runner.projection":
+                function = getattr(function, "__wrapped__", function)  # a handler made to be called by hand
+            if not isinstance(function, types.FunctionType) or not is_authored(function):
+                continue
+            inner = inspect.unwrap(function)
+            written = {f"{b.__qualname__}.{name}" for b in base.__mro__}  # inherited handlers are set on each class
+            if inner is not function or inner.__qualname__ not in written:
+                raise DefinitionError(
+                    f"{base.__qualname__}.{name} is changed by a decorator, which a fold would leave out",
+                    hint="write what it does into the method, or call a helper function",
+                    file=inner.__code__.co_filename,
+                    line=inner.__code__.co_firstlineno,
+                    handler=f"{definition.qualname}.{name}",
+                )
 
 
 class _Fence:
@@ -133,6 +169,12 @@ class _Fence:
     def __init__(self, root: str, source: FunctionSource, definition: ProjectionDefinition, complete: bool) -> None:
         self.root, self.source, self.definition, self.complete = root, source, definition, complete
         self.local = local_names(source.node)
+        # Where a class may be named: it is made, raised or asked for, and goes nowhere from there.
+        self.asked: set[int] = set()
+        # Where a set may stand: its order decides nothing there.
+        self.orderless: set[int] = set()
+        for node in body_nodes(source.node):
+            self._note_places(node)
         self.handler = f"{definition.qualname}.{root}"
         if root != source.node.name:
             self.handler += f" (through {source.node.name})"
@@ -155,13 +197,16 @@ class _Fence:
             self.refuse(
                 use.node, f"{root} is rebound through `global`", "a fold may only use constants; keep it in the state"
             )
-        if isinstance(value, (types.ModuleType, type)) or callable(value):
-            if (
-                isinstance(value, types.FunctionType)
-                and value.__name__ == "<lambda>"
-                and is_authored(value, self.source.function)
-            ):
-                self.refuse(use.node, f"{name} is a lambda", "write it with def")
+        if isinstance(value, types.ModuleType):
+            what = f"{name} is not defined" if use.rest else f"{name} is a module, passed on out of sight"
+            if self.complete or not use.rest:
+                self.refuse(use.node, what, "name what you need of it here: module.NAME")
+            return
+        if isinstance(value, type):
+            self._check_class_use(use, value)
+            return
+        if isinstance(value, types.FunctionType) or callable(value):
+            self._check_function_use(use, value)
             return
         if constant_text(value) is None:
             kind = type(value).__name__
@@ -176,6 +221,87 @@ class _Fence:
                 f"make it {hint.get(kind, 'a constant: int, str, Decimal, a tuple ...')}",
             )
 
+    def _check_class_use(self, use: Use, value: type) -> None:
+        """A class of the author's is used where it stands: passed on, its attributes could be changed out of sight."""
+        passed = not use.rest and id(use.node) not in self.asked and not issubclass(value, (Enum, Event, Record))
+        if passed and any(True for _ in classes_in(value, self.source.function)):
+            self.refuse(
+                use.node,
+                f"{use.name} is a class, passed on out of sight",
+                f"name what you need of it here: {use.name}.NAME",
+            )
+
+    def _check_function_use(self, use: Use, value: Any) -> None:
+        if is_authored(value, self.source.function) and use.rest:
+            self.refuse(use.node, f"{ast.unparse(use.node)} is kept at a function", "make it a constant of the module")
+        is_class_method = isinstance(value, types.MethodType) and isinstance(value.__self__, type)
+        owner = getattr(value, "__self__", None)
+        if not isinstance(value, _FUNCTIONS) and not is_class_method:
+            kind = type(value).__name__
+            self.refuse(use.node, f"{use.name} is a {kind}, which cannot be looked into", "write def")
+        if isinstance(value, types.BuiltinFunctionType) and not isinstance(owner, (type, types.ModuleType, type(None))):
+            self.refuse(use.node, f"{use.name} is a method of a {type(owner).__name__}", "write def")
+        if not is_authored(value, self.source.function):
+            return
+        if value.__name__ == "<lambda>":
+            self.refuse(use.node, f"{use.name} is a lambda", "write it with def")
+        if inspect.unwrap(value) is not value and value.__globals__.get("__name__") != "runner.projection":
+            line = inspect.unwrap(value).__code__.co_firstlineno
+            self.refuse(
+                use.node,
+                f"{use.name} is changed by a decorator (line {line}), which a fold would leave out",
+                "write what the decorator does into the function",
+            )
+
+    def check_function(self) -> None:
+        """Refuse decorators, which a fold leaves out, and defaults that could change."""
+        function, node = self.source.function, self.source.node
+        for decorator in node.decorator_list:
+            called = decorator.func if isinstance(decorator, ast.Call) else decorator
+            value = value_of(function, called, frozenset())
+            if value not in (staticmethod, classmethod, property, enum_property) and not (
+                getattr(value, "__module__", "") in ("runner.projection", "typing", "abc")
+                and getattr(value, "__name__", "") in ("on", "key", "override", "final", "abstractmethod")
+            ):
+                self.refuse(
+                    decorator,
+                    f"{node.name} has the decorator @{ast.unparse(called)}, which a fold would leave out",
+                    "write what it does into the function",
+                )
+        written = [*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]
+        for value, default in zip(default_values(function), written, strict=False):
+            if constant_text(value) is None or holds_set(value):
+                self.refuse(
+                    default,
+                    f"{node.name} has the default {ast.unparse(default)}: a {type(value).__name__} outlives the call",
+                    "make it a constant (int, str, Decimal, a tuple ...), or name it in the body",
+                )
+
+    def _note_places(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Call):
+            self.asked.add(id(node.func))
+            if isinstance(node.func, ast.Name) and node.func.id not in self.local:
+                if node.func.id in ("isinstance", "issubclass") and len(node.args) == 2:
+                    self.asked.update(id(n) for n in ast.walk(node.args[1]))
+                # sorted(..., key=...) leaves equal keys in the order of the set.
+                if node.func.id in _ORDERLESS and not node.keywords:
+                    self.orderless.update(id(a) for a in node.args)
+            elif isinstance(node.func, ast.Attribute) and node.func.attr in ("isdisjoint", "issubset", "issuperset"):
+                self.orderless.update((id(node.func.value), id(node.func), *map(id, node.args)))
+        elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            self.asked.add(id(node.value))  # refused for the change itself
+        elif isinstance(node, ast.Raise) and node.exc is not None:
+            self.asked.add(id(node.exc))
+        elif isinstance(node, ast.ExceptHandler) and node.type is not None:
+            self.asked.update(id(n) for n in ast.walk(node.type))
+        elif isinstance(node, ast.MatchClass):
+            self.asked.add(id(node.cls))
+        elif isinstance(node, ast.Compare):
+            self.orderless.update(map(id, (node.left, *node.comparators)))
+            self.asked.update(map(id, (node.left, *node.comparators)))
+        elif isinstance(node, ast.BinOp) and self._is_set(node):
+            self.orderless.update((id(node.left), id(node.right)))
+
     def check_node(self, node: ast.AST) -> None:
         if isinstance(node, (ast.Global, ast.Nonlocal)):
             self.refuse(node, f"rebinds {', '.join(node.names)} outside of the function", "keep it in a state field")
@@ -187,18 +313,18 @@ class _Fence:
             self._check_target(node)
         elif isinstance(node, ast.Call):
             self._check_call(node)
-        elif isinstance(node, (ast.For, ast.comprehension)) and self._is_set(node.iter):
-            self.refuse(
-                node.iter,
-                "goes through a set, whose order differs from process to process",
-                "write a tuple, or sorted(...)",
-            )
+        if isinstance(node, ast.Attribute) and node.attr in _INTO_OBJECTS:
+            self.refuse(node, f"reads {ast.unparse(node)}", _HINTS["what cannot be looked into"])
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.decorator_list:
+            self.refuse(node, f"{node.name} has a decorator inside of the function", "write what it does")
+        if isinstance(node, ast.expr) and id(node) not in self.orderless and self._is_set(node):
+            self.refuse(node, f"{ast.unparse(node)} is a set, whose order differs from process to process", _SET_HINT)
 
     def _check_target(self, node: ast.Attribute) -> None:
         base = node.value
         while isinstance(base, (ast.Attribute, ast.Subscript)):
             base = base.value
-        if isinstance(base, ast.Name) and base.id not in self.local:
+        if not isinstance(base, ast.Name) or base.id not in self.local:
             self.refuse(node, f"changes {ast.unparse(node)}, which outlives the fold", "keep it in a state field")
 
     def _check_call(self, node: ast.Call) -> None:
@@ -223,18 +349,14 @@ class _Fence:
                         "self.delete() in a projection whose rows are merged",
                         "a row of another partition would stay; count down instead",
                     )
-        elif (
-            isinstance(func, ast.Name)
-            and func.id in ("list", "tuple", "enumerate", "zip", "iter")
-            and func.id not in self.local
-        ) and any(self._is_set(a) for a in node.args):
-            self.refuse(node, "goes through a set, whose order differs from process to process", "write sorted(...)")
 
     def _is_set(self, node: ast.expr) -> bool:
         if isinstance(node, (ast.Set, ast.SetComp)):
             return True
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("set", "frozenset"):
-            return True
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr, ast.BitXor, ast.Sub)):
+            return self._is_set(node.left) or self._is_set(node.right)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in self.local:
+            return node.func.id in ("set", "frozenset")
         return isinstance(value_of(self.source.function, node, self.local), (set, frozenset))
 
 
@@ -255,7 +377,7 @@ def _impurity(value: Any) -> str:
         return _module_reason(type(owner).__module__)  # a method of an object, as random's functions are
     name = getattr(value, "__name__", "")
     module = getattr(value, "__module__", None) or type(value).__module__
-    if not isinstance(module, str) or isinstance(value, functools.partial):
+    if not isinstance(module, str):
         return ""
     if module == "builtins" and callable(value):
         return _BUILTINS.get(name, "")

@@ -10,12 +10,13 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from runner.authored_code import is_method
 from runner.field_values import microseconds
-from runner.purity import is_method
 from runner.source_code import MISSING, function_source, is_authored, local_names, scoped_nodes, value_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def _sum(values: Iterable[Any], start: Any = 0) -> Any:
 
 
 _NAMES: dict[str, Callable[..., Any]] = {"_int64_": _fits, "_power_": _power, "_shift_": _shift, "_sum_": _sum}
-_CHECKED_BUILTINS = ("abs", "int", "round")
+_CHECKED_FUNCTIONS = (abs, int, round, math.floor, math.ceil, math.trunc)
+"""Checked where they are called by a name, whichever it is; of an attribute's call every result is."""
 _SAFE_OPERATORS = (ast.BitAnd, ast.BitOr, ast.BitXor, ast.RShift, ast.MatMult)
 
 
@@ -203,8 +205,11 @@ class _Rewriter(ast.NodeTransformer):
                 return self._named("_sum_", node, [self.visit(a) for a in node.args], node.keywords)
             if func.id == "pow" and len(node.args) == 2 and not node.keywords:
                 return self._named("_power_", node, [self.visit(a) for a in node.args])
+        checked = isinstance(func, ast.Name) and any(
+            value_of(self.function, func, self.local, None) is f for f in _CHECKED_FUNCTIONS
+        )
         call = self._call(node)
-        if isinstance(func, ast.Attribute) or (isinstance(func, ast.Name) and func.id in _CHECKED_BUILTINS):
+        if isinstance(func, ast.Attribute) or checked:
             return self._named("_int64_", node, [call])
         return call
 
