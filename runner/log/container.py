@@ -52,7 +52,11 @@ class ContainerWriter:
         except OSError as e:
             raise disk_error(self.path, e) from e
         self._out: IO[bytes] = os.fdopen(handle, "wb", buffering=0)
-        self._write(MAGIC + FORMAT.to_bytes(4, "little") + bytes(ALIGNMENT - len(MAGIC) - 4))
+        try:
+            self._write(MAGIC + FORMAT.to_bytes(4, "little") + bytes(ALIGNMENT - len(MAGIC) - 4))
+        except BaseException:
+            self._discard()  # nobody has entered it yet, who would
+            raise
 
     def add(self, partition: int, rows: int, stream: pa.Buffer) -> None:
         """Append one stream."""
@@ -89,8 +93,11 @@ class ContainerWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.file is None:
-            self._out.close()
-            self.path.unlink(missing_ok=True)
+            self._discard()
+
+    def _discard(self) -> None:
+        self._out.close()
+        self.path.unlink(missing_ok=True)
 
 
 class MappedContainer:
