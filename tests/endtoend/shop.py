@@ -28,6 +28,8 @@ path = "{log}"
 partitions = 4
 [read_models]
 path = "{read_models}"
+[state]
+path = "{state}"
 [engine]
 name = "threads"
 workers = 2
@@ -61,7 +63,9 @@ def history(count: int, seed: int = 5) -> list[dict[str, Any]]:
         if kind == "basket.opened":
             data = {"customer": f"c{draw.randrange(9)}"}
         elif kind == "lines.added":
-            lines = [{"sku": f"s{draw.randrange(5)}", "quantity": draw.randrange(1, 9)} for _ in range(draw.randrange(3))]
+            lines = [
+                {"sku": f"s{draw.randrange(5)}", "quantity": draw.randrange(1, 9)} for _ in range(draw.randrange(3))
+            ]
             data = {"lines": lines, "price": draw.randrange(10_000) / 100}
             if draw.random() < 0.5:
                 data["note"] = "äß€😀 note"[: draw.randrange(9)]
@@ -147,6 +151,7 @@ class Shop:
     name: str = "shop.ndjson"
     log: str = "log"
     read_models: str = "read_models"
+    state: str = "state"
     more: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
 
@@ -157,8 +162,8 @@ class Shop:
 
     def configure(self, more: str = "") -> None:
         """Write runner.toml; more: further settings of the source."""
-        settings = {"files": self.name, "log": self.log, "read_models": self.read_models, "more": more}
-        (self.root / "runner.toml").write_text(TOML.format(**settings))
+        settings = {"files": self.name, "log": self.log, "read_models": self.read_models, "state": self.state}
+        (self.root / "runner.toml").write_text(TOML.format(**settings, more=more))
 
     @property
     def file(self) -> Path:
