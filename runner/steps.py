@@ -33,6 +33,12 @@ update
   4  current.json renamed into place                the update is live, the catalog is made again
   5  catalog renamed into place                     all but the ledger's last line
 
+settle (deltas of a read model compacted, after an update)
+  1  merged files written and synced                the update is live, garbage files
+  2  version.json written and synced                the update is live, garbage files
+  3  current.json renamed into place                the same rows in fewer files, the catalog is made again
+  4  catalog renamed into place                     the same, all but the ledger's last line
+
 rollback
   1  current.json renamed into place                the former version is live, the catalog is made again
   2  catalog renamed into place                     all but the ledger's last line
@@ -51,6 +57,7 @@ STEPS = (
     *(f"compact.{n}" for n in (1, 2, 3)),
     *(f"rebuild.{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8)),
     *(f"update.{n}" for n in (1, 2, 3, 4, 5)),
+    *(f"settle.{n}" for n in (1, 2, 3, 4)),
     *(f"rollback.{n}" for n in (1, 2)),
 )
 

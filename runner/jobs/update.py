@@ -197,6 +197,8 @@ def _fold_new(
             versions = work.models.publish_update(built)
         for version in versions:
             work.run.tell(CheckpointMoved(version.name, version.position, work.log.last_position))
+        with work.run.stage("publish"):
+            work.notes = work.models.compact_due(versions)
     for claim in claims.values():
         claim.release()
     return behind
@@ -222,6 +224,8 @@ class _Update:
     """By where the pass began, and partition."""
     files: dict[str, list[FileInfo]] = field(default_factory=dict)
     reports: dict[str, ProjectionReport] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What went wrong after the switch, which changes no row."""
 
     def check_unchanged(self, plan: FoldPlan, definitions: Sequence[ProjectionDefinition]) -> None:
         """Raise as an update would, where one has nothing to do: a changed projection is told at once."""
@@ -355,7 +359,10 @@ class _Update:
         """What the run did, also into the ledger's last line."""
         records = list(self.records.values())
         events = sum(record.events for record in records)
+        notes = (*(note for record in records for note in record.notes), *self.notes)
         self.run.counts.update({"events": events, "nothing_new": nothing_new, "folded_again": dict(folded_again)})
+        if notes:
+            self.run.counts["notes"] = list(notes)
         engine, why, workers = self.used
         return UpdateReport(
             job_id=self.run.job_id,
@@ -370,5 +377,5 @@ class _Update:
             seconds=dict(self.run.seconds),
             worker_seconds=worker_seconds(records),
             folded_again=dict(folded_again),
-            notes=tuple(note for record in records for note in record.notes),
+            notes=notes,
         )

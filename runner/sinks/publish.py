@@ -3,9 +3,9 @@
 ::
 
     the catalog's temporary file        may fail for want of room: nothing has happened yet
-    version-<revision>.json             rebuild.6   update.3
-    current.json, one rename            rebuild.7   update.4   rollback.1     <- the switch
-    catalog.duckdb, one rename          rebuild.8   update.5   rollback.2
+    version-<revision>.json             rebuild.6   update.3                settle.2
+    current.json, one rename            rebuild.7   update.4   rollback.1   settle.3     <- the switch
+    catalog.duckdb, one rename          rebuild.8   update.5   rollback.2   settle.4
 
 A crash before the switch leaves what was live, after it what is new; an older catalog is made again by ``repair``.
 Several read models of a run switch in the same rename.
@@ -40,7 +40,7 @@ _STEPS: dict[Commit, tuple[str, str, str]] = {
     "rebuild": ("rebuild.6", "rebuild.7", "rebuild.8"),
     "update": ("update.3", "update.4", "update.5"),
     "rollback": ("", "rollback.1", "rollback.2"),
-    "compaction": ("", "", ""),
+    "compaction": ("settle.2", "settle.3", "settle.4"),
 }
 
 

@@ -34,6 +34,7 @@ from runner.sinks.rows import PARTIAL, Target, is_whole, remove_partials
 from runner.sinks.saved import SavedFiles
 from runner.sinks.shape import HASH, FileInfo, Shape, Version
 from runner.sinks.sweep import lock_file
+from runner.steps import reached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -75,7 +76,8 @@ class Claim:
     @property
     def target(self) -> Target:
         """What a worker's ``write_rows`` needs."""
-        return Target(str(self.directory), self.shape.name, self.revision, self.shape.full_key, self.shape.schema)
+        shape, token = self.shape, "".join(c for c in self.job_id if c.isalnum())[-6:]
+        return Target(str(self.directory), shape.name, self.revision, shape.full_key, shape.schema, token=token)
 
     def has(self, info: FileInfo) -> bool:
         """Whether a file that a ledger recorded is there as it was written: a resumed rebuild keeps it."""
@@ -220,13 +222,26 @@ class ReadModels:
             remove_partials(version.directory)
         return versions
 
-    def publish_update(self, built: Sequence[Built], *, compact: bool = True) -> tuple[Version, ...]:
-        """Make updates live, all in one switch; then compact what the policy says (``runner.sinks.compaction``)."""
+    def publish_update(self, built: Sequence[Built]) -> tuple[Version, ...]:
+        """Make updates live, all in one switch. The claims stay with the caller, who may go on with ``compact_due``."""
         versions = tuple(b.version for b in built)
         publish(self.root, "update", versions, keep=self.keep, grace=self.grace)
         for version in versions:
             remove_partials(version.directory)
-        return tuple(self._compacted(v, compaction.due(v)) for v in versions) if compact else versions
+        return versions
+
+    def compact_due(self, versions: Sequence[Version]) -> tuple[str, ...]:
+        """Compact what the policy says (``runner.sinks.compaction``) of live versions whose claims are held.
+
+        Gives, in words, what could not be compacted: what is live is right without, and the next update tries again.
+        """
+        failed = []
+        for version in versions:
+            try:
+                self._compacted(version, compaction.due(version))
+            except Exception as error:
+                failed.append(f"the deltas of {version.name!r} were not compacted: {error}; the update is live")
+        return tuple(failed)
 
     def rollback(self, name: str, to: int | None = None) -> Version:
         """Make the version before the live one live again, or version ``to`` of those kept; the version now live.
@@ -303,6 +318,7 @@ class ReadModels:
         if not partitions:
             return version
         merged = compaction.compacted(version, partitions)
+        reached("settle.1")
         publish(self.root, "compaction", [merged], keep=self.keep, grace=self.grace)
         return merged
 

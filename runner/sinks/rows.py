@@ -56,6 +56,8 @@ class Target:
     schema: pa.Schema
     compacted: bool = False
     """Base files at a revision above 0."""
+    token: str = ""
+    """Of the job, in its files' names: what a worker of a dead run still writes replaces no file of another run."""
 
 
 def write_rows(
@@ -80,7 +82,7 @@ def write_rows(
     name = f"delta-{target.revision}-{partition}" if delta else f"base-{partition}"
     if target.compacted and not delta:
         name = f"base-{partition}-{target.revision}"
-    path = Path(target.directory) / f"{name}.parquet"
+    path = Path(target.directory) / f"{name}{_suffix(target)}.parquet"
     data = _parquet(table)
     write_whole(path, memoryview(data), sync_name=False)  # version-<revision>.json comes after it, and syncs the names
     return FileInfo(
@@ -103,11 +105,16 @@ def write_partial(target: Target, partition: int, rows: pa.Table) -> FileInfo | 
     """
     if rows.num_rows == 0:
         return None
-    path = Path(target.directory) / f"{PARTIAL}-{target.revision}-{partition}.parquet"
+    path = Path(target.directory) / f"{PARTIAL}-{target.revision}-{partition}{_suffix(target)}.parquet"
     data = _parquet(_sorted(_plain(target, rows), target.key))
     write_whole(path, memoryview(data), sync_name=False)
     digest, footer = digest_of(memoryview(data)), footer_of(memoryview(data))
     return FileInfo(path.name, False, partition, target.revision, rows.num_rows, 0, data.size, digest, footer)
+
+
+def _suffix(target: Target) -> str:
+    """A letter comes first, so that it is no number to who reads names."""
+    return f"-j{target.token}" if target.token else ""
 
 
 def remove_partials(directory: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from job_project import ALL, TINY, Project, Sent, expected, history
@@ -17,9 +17,11 @@ from runner.errors import (
     ReadModelError,
     VersionBusy,
 )
+from runner.jobs import partition
 from runner.jobs.ledger import Ledger
 from runner.jobs.rebuild import rebuild
 from runner.jobs.update import update
+from runner.sinks.rows import write_rows
 from runner.stats import CheckpointMoved, Fact, JobFinished, PartitionFolded, Proved, RowsWritten, StageFinished
 
 if TYPE_CHECKING:
@@ -325,10 +327,46 @@ def test_resume_folds_again_what_is_damaged_and_refuses_what_changed(project: Pr
         rebuild(project.config, engine="in-process", listener=stop)
     with pytest.raises(JobError, match="folded up to position 200, this run up to 100"):
         rebuild(project.config, engine="in-process", resume=True, to=100)
-    (project.root / "read_models" / "accounts" / "v1" / "base-1.parquet").write_bytes(b"")
+    (recorded,) = (project.root / "read_models" / "accounts" / "v1").glob("base-1-*.parquet")
+    recorded.write_bytes(b"")
     report = rebuild(project.config, engine="in-process", resume=True)
     assert report.resumed_partitions == 2
     check(project, events)
+
+
+def test_a_worker_that_outlives_its_run_changes_no_row_of_the_next(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver killed with its cluster alive: the next rebuild claims the same number, its orphans write late."""
+    events = history(21, 200)
+    project.append(events)
+    late: list[Any] = []
+
+    def kept(target: Any, number: int, rows: Any, *rest: Any, **named: Any) -> Any:
+        late.append((target, number, rows.slice(1)))
+        return write_rows(target, number, rows, *rest, **named)
+
+    def stop(fact: Fact) -> None:
+        if isinstance(fact, PartitionFolded):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(partition, "write_rows", kept)
+        with pytest.raises(KeyboardInterrupt):
+            rebuild(project.config, ["accounts"], engine="in-process", prove=0, listener=stop)
+
+    def orphans(_: Fact) -> None:
+        for target, number, rows in late:
+            write_rows(target, number, rows)
+
+    assert late
+    rebuild(project.config, ["accounts"], engine="in-process", listener=orphans)
+    live = project.models.live("accounts")
+    assert live is not None
+    assert live.number == 1
+    check(project, events, ("accounts",))
+    orphans(Proved("accounts", 0, 0))
+    check(project, events, ("accounts",))
 
 
 def test_reports_are_plain_data(project: Project) -> None:

@@ -1,4 +1,4 @@
-"""Two updates at once: whichever comes first, checkpoints never go back and no event is folded twice."""
+"""Updates that others overtake: no checkpoint goes back, no event is folded twice. And what fails after the switch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from job_project import ALL, Project, expected, history
 
-from runner.errors import JobError, LogLocked, VersionBusy
+from runner.errors import JobError, LogLocked, ReadModelError, VersionBusy
 from runner.jobs import update as updates
+from runner.jobs.ledger import Ledger
 from runner.jobs.rebuild import rebuild
 from runner.jobs.update import update
+from runner.sinks import compaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,3 +130,37 @@ def test_updates_of_two_threads_beside_a_sync(project: Project, monkeypatch: pyt
     update(project.config, engine="in-process")
     assert seen
     check(project, events)
+
+
+def test_an_update_whose_compaction_fails_has_succeeded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = history(35, 400)
+    project.append(events[:100])
+    rebuild(project.config, engine="in-process", prove=0)
+    compacted = compaction.compacted
+
+    def full(*_: Any) -> None:
+        raise ReadModelError("cannot write: No space left on device")
+
+    monkeypatch.setattr(compaction, "compacted", full)
+    notes: list[str] = []
+    for at in (100, 200, 300):
+        project.append(events[at : at + 100])
+        report = update(project.config, engine="in-process")
+        notes += report.notes
+        check(project, events[: at + 100])
+    assert any("'accounts' were not compacted: cannot write: No space" in note for note in notes)
+    with Ledger(project.config.state.path / "jobs.sqlite", read_only=True) as ledger:
+        runs = ledger.jobs(what="update")
+    assert [job.state for job in runs] == ["succeeded"] * 3
+    assert runs[0].counts["notes"] == list(report.notes)
+    live = project.models.live("accounts")
+    assert live is not None
+    assert live.deltas
+    monkeypatch.setattr(compaction, "compacted", compacted)
+    more = history(36, 100)
+    project.append(more)
+    assert update(project.config, engine="in-process").notes == ()
+    check(project, [*events, *more])
+    live = project.models.live("accounts")
+    assert live is not None
+    assert not live.deltas

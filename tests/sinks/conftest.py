@@ -38,7 +38,10 @@ class Accounts:
         gone = partitioned(self.shape, keys_for(self.shape, [(k,) for k, v in rows.items() if v is None]))
         with self.models.begin_update(self.shape, job_id="j2") as claim:
             files = [write_rows(claim.target, p, part, gone[p]) for p, part in partitioned(self.shape, changed).items()]
-            return self.models.publish_update([claim.built(Position(position), files)], compact=compact)[0]
+            (version,) = self.models.publish_update([claim.built(Position(position), files)])
+            if compact:
+                assert self.models.compact_due([version]) == ()
+            return self.models.live("accounts") or version
 
     def rows(self) -> dict[str, int]:
         """Through SQL."""
