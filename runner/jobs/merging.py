@@ -1,7 +1,9 @@
 """Merged keys: the partial rows of all partitions become one row per key, in the order of partitions.
 
 That order is always the same, so the result does not depend on which worker was first. For int and Decimal fields it
-does not depend on the partitioning either; for floats, which ``merge_floats=True`` allows, it can in the last digits.
+does not depend on the partitioning either. Floats, which ``merge_floats=True`` allows, are the exception: their last
+digits depend on the order of the sums, so an update, a compacted log or other partitions can give other last digits
+than a rebuild, and a proof compares them with a tolerance (``jobs/compare.py``).
 """
 
 from __future__ import annotations

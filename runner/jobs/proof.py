@@ -5,6 +5,7 @@ folded again from their first event by the plain twin; the rows are read back fr
 *Merged keys.* Their rows belong to no aggregate, so the partial rows are proved: the events of the same aggregates are
 folded once by the compiled fold and once by the twin, the partial rows compared, then merged compiled and plain, and
 compared again. ``all`` folds every aggregate, and compares merged rows with the merge of all partial rows of the twin.
+Floats of merged keys (``merge_floats=True``) are equal within ``compare.TOLERANCE``: sums depend on the order.
 
 A sample takes no further aggregates of a partition once it has 1,000 events for each one asked for, so that it stays
 short where few aggregates have most of the events; at least one is taken. The report says how many were.
@@ -24,7 +25,7 @@ from runner.errors import FoldFailure, ProofError
 from runner.fold.plain import fold_plain
 from runner.fold.plain_state import merge_plain
 from runner.fold.run import fold_partition
-from runner.jobs.compare import differences, same
+from runner.jobs.compare import TOLERANCE, differences, same
 from runner.jobs.merging import merged
 from runner.jobs.partition import scan
 from runner.jobs.preparing import grouped
@@ -126,7 +127,8 @@ def proved(
 def _words(definition: ProjectionDefinition, amount: Amount, aggregates: int, events: int) -> str:
     which = "all" if amount == "all" else "a sample of"
     what = "partial rows and their merge" if definition.merged else "rows"
-    return f"{what} of {which} {aggregates:,} aggregates ({events:,} events) folded again in plain Python: equal"
+    near = f", floats within {TOLERANCE:g}" if definition.merged and definition.merge_floats else ""
+    return f"{what} of {which} {aggregates:,} aggregates ({events:,} events) folded again in plain Python: equal{near}"
 
 
 def _prove(task: _Task) -> tuple[_Part, ...]:
@@ -170,8 +172,9 @@ def _prove_partitions(task: _Task, partitions: tuple[PartitionId, ...]) -> _Part
                 different[name] = (_failed(next(f for f in again.failures if f.projection == name)),)
                 continue
             written = compiled[name] = again.projections[name].rows
-        if not same(written, found.rows, key):
-            different[name] = tuple(str(d) for d in differences(written, found.rows, key))
+        near = definition.merged and definition.merge_floats
+        if not same(written, found.rows, key, near=near):
+            different[name] = tuple(str(d) for d in differences(written, found.rows, key, near=near))
     return _Part(partitions[0], len(hi), events, different, plain, compiled)
 
 
@@ -205,8 +208,9 @@ def _check_merge(
         rows = saved.whole(name)
     else:
         rows = merged(plan, definition, [part.compiled[name] for part in parts if name in part.compiled])
-    if not same(rows, plain, key):
-        raise _different(definition, [str(d) for d in differences(rows, plain, key)])
+    near = definition.merge_floats
+    if not same(rows, plain, key, near=near):
+        raise _different(definition, [str(d) for d in differences(rows, plain, key, near=near)])
 
 
 def _different(definition: ProjectionDefinition, found: Sequence[str]) -> ProofError:
