@@ -202,7 +202,7 @@ def _unary(c: Lowering, node: ast.UnaryOp) -> Value:
         return Value(INT, as_int(value)) if value.kind is Kind.BOOL else value
     if value.kind is Kind.FLOAT:
         return constant(c, node, -value.constant) if value.known else Value(FLOAT, f"(-{value.code})")
-    if value.known and value.kind in (Kind.INT, Kind.BOOL, Kind.DECIMAL):
+    if value.known and value.kind in (Kind.INT, Kind.BOOL, Kind.DECIMAL, Kind.TIMEDELTA):
         return constant(c, node, value.constant.copy_negate() if value.kind is Kind.DECIMAL else -value.constant)
     code = status.OVERFLOW if value.kind in (Kind.INT, Kind.BOOL) else status.REFUSED
     type_ = INT if value.kind is Kind.BOOL else value.type

@@ -45,7 +45,7 @@ def converted(c: Lowering, node: ast.AST, value: Value, target: ValueType, what:
     if not target.optional:
         return _converted(c, node, c.required(node, value), target, what), ""
     # What fails on the way must fail only where there is a value.
-    bare = Value(target if value.kind is None else value.type.required, value.code)  # type: ignore[union-attr]
+    bare = Value(value.type.required if isinstance(value.type, ValueType) else target, value.code)
     valid = c.atom(value.valid)
     with c.captured(depth=1) as lines:
         code = _converted(c, node, bare, target, what)
@@ -95,8 +95,11 @@ def _hint(value: Value, target: ValueType) -> str:
 
 def _member(c: Lowering, node: ast.AST, value: Value, target: ValueType, what: str) -> str:
     """The index of an enum's member: from the member, or from its stored value."""
-    if value.kind is Kind.ENUM and (value.type.enum, value.type.members) == (target.enum, target.members):  # type: ignore[union-attr]
+    own = value.type if isinstance(value.type, ValueType) else None
+    if own is not None and own.kind is Kind.ENUM and (own.enum, own.members) == (target.enum, target.members):
         return value.code
+    if value.literal:
+        value = plain(c, value)
     wanted = Kind.STR if isinstance(target.members[0], str) else Kind.INT
     if value.known and value.kind is not Kind.ENUM and type(value.constant) is type(target.members[0]):
         if value.constant in target.members:

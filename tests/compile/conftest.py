@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import numba
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -39,9 +40,13 @@ class Both:
         self.registry = TextRegistry()
         self.compiled = compile_definition(self.definition, "t", self.registry)
         self.default = default_row(self.definition, self.registry.id)
-        self.module: dict[str, Any] = {}
-        exec(compile(self.compiled.source, "<fold>", "exec"), self.module)
+        self.module = self._module(self.compiled.source)
         self.plain = checked_functions(self.definition)
+
+    def _module(self, source: str) -> dict[str, Any]:
+        module: dict[str, Any] = {}
+        exec(compile(source, "<fold>", "exec"), module)
+        return module
 
     def fold(self, *events: Event) -> Folded:
         """The events one after the other, both ways, compared after each; stops at the first that fails."""
@@ -70,6 +75,32 @@ class Both:
         folded = self.fold(*events)
         assert folded.status == status.OK, status.NAMES[folded.status]
         return folded.state
+
+
+class Interpreted(Both):
+    """The generated functions as Python runs them, on the compiled kernels: there long before they were compiled."""
+
+    def __init__(self, cls: type[Projection]) -> None:
+        super().__init__(cls)
+        self.default = self.default.view(np.recarray)  # as Numba has it: the fields of a row are attributes
+
+    def _module(self, source: str) -> dict[str, Any]:
+        module = super()._module(source.replace("@njit(**KERNEL)\n", ""))
+        module.update({name: _callable(made) for name, made in module.items()})  # the functions look there
+        return module
+
+
+_wrapped: dict[Any, Any] = {}
+
+
+def _callable(made: Any) -> Any:
+    """An intrinsic as a function that Python can call, everything else as it is."""
+    if type(made).__name__ != "_Intrinsic":
+        return made
+    if made not in _wrapped:
+        names = ", ".join("abcdef"[: made._defn.__code__.co_argcount - 1])
+        _wrapped[made] = numba.njit(eval(f"lambda {names}: made({names})", {"made": made}))
+    return _wrapped[made]
 
 
 class Folded:
@@ -268,3 +299,9 @@ def both() -> Callable[[type[Projection]], Both]:
         return made[cls]
 
     return of
+
+
+@pytest.fixture(scope="session")
+def interpreted() -> type[Interpreted]:
+    """Both ways of a projection class, its generated functions run by Python: for many classes."""
+    return Interpreted

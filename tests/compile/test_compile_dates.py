@@ -122,6 +122,7 @@ class Dates(Projection):
     @on(Moved)
     def built(self, e: Moved) -> None:
         self.span = timedelta(days=e.n, hours=-e.n) + timedelta(0, e.n, 5, minutes=e.n)
+        self.flag = -timedelta(hours=1) < self.span
 
     @on(Moved)
     def built_date(self, e: Moved) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from math import ceil, floor
+from math import trunc as truncated
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -180,6 +182,11 @@ class Floats(Projection):
     @on(Mixed)
     def lifted(self, e: Mixed) -> None:
         self.n = math.ceil(e.x) - math.trunc(e.y)
+
+    @on(Mixed)
+    def compared_whole(self, e: Mixed) -> None:
+        # Too large a result fails though it is not kept, by whichever name the function is called.
+        self.flag = floor(e.x) > 0 or ceil(e.x) < 0 or truncated(e.y) > 0
 
     @on(Mixed)
     def root(self, e: Mixed) -> None:

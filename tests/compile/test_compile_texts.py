@@ -287,3 +287,24 @@ def test_dictionary_codes_are_no_numbers(both: Callable[..., Any], order: list[s
     zero = UUID(int=0)
     events = [Named(a=t, b=t, n=0, m=0, p=True, who=zero, other=zero, maybe=None if t == "a" else t) for t in order]
     assert both(Keeps).state(*events).high == max(order)
+
+
+class Painted(Event):
+    name: Literal["red", "grün", "none"]
+    short: Literal["red", "grün"] = "red"
+
+
+class Paint(Projection):
+    colour: Colour = Colour.BLUE
+    name: Literal["none", "grün", "red"] = "none"
+
+    @on(Painted)
+    def painted(self, e: Painted) -> None:
+        self.name = e.short
+        self.colour = Colour(e.name)
+
+
+def test_a_literal_makes_an_enum_or_another_literal_by_its_value(interpreted: Callable[..., Any]) -> None:
+    made = interpreted(Paint)
+    assert made.state(Painted(name="grün", short="grün")).colour is Colour.GREEN
+    assert made.status(Painted(name="none")) == status.RANGE
