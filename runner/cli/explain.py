@@ -10,6 +10,7 @@ import click
 from runner.cli.options import session_command
 from runner.cli.output import count, emit_json, print_text, say
 from runner.cli.place import checked_place
+from runner.errors import JobError
 
 if TYPE_CHECKING:
     from runner.cli.options import Session
@@ -48,15 +49,17 @@ def command(
     if explanation.definition.merged:
         say(f"{name} is merged over all aggregates: walking through {count(explanation.scans)} events in plain Python")
     steps: deque[ExplainedStep] = deque(explanation, maxlen=last)
+    if not steps:
+        # As for an aggregate that the log does not have.
+        raise JobError(
+            f"no event of {name} has the key {', '.join(key)} up to position {count(explanation.cut.position)}",
+            hint=f"`runner query` over {name} shows which there are",
+        )
     if session.as_json:
         emit_json({"projection": name, "key": key, "to": explanation.cut, "steps": [_plain(s) for s in steps]})
         return
-    shown = 0
     for step in steps:
         _show(step, payloads=payloads)
-        shown += 1
-    if not shown:
-        print_text(f"no event of {name} has the key {', '.join(key)} up to position {count(explanation.cut.position)}")
 
 
 def _plain(step: ExplainedStep) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import click
 
 from runner.cli.options import session_command
 from runner.cli.output import emit_json, numeric_columns, print_table, say
-from runner.errors import ConfigError, LogDamaged, LogError
+from runner.errors import ConfigError, LogDamaged, LogError, ReadModelError
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,20 +34,27 @@ def command(session: Session, sql: str, limit: int) -> None:
       log.events           position, source, tenant, aggregate_id, version, type, recorded_at, payload (JSON text)
       log.headers          the same without payload, and quicker for it
 
-    One query sees one consistent state, whatever is published meanwhile.
+    One statement that reads, or COPY (SELECT ...) TO 'file'. One query sees one consistent state, whatever is published
+    meanwhile; nothing that it makes would stay, so CREATE, INSERT and the like are refused.
     """
     import duckdb
 
-    statement = sys.stdin.read() if sql == "-" else sql
+    text = sys.stdin.read() if sql == "-" else sql
     with ExitStack() as stack:
-        connection = stack.enter_context(closing(_connected(session)))
+        try:
+            connection = stack.enter_context(closing(_connected(session)))
+        except ReadModelError:
+            _check_files(session)
+            raise
         _attach_log(connection, session, stack)
         try:
-            result = connection.execute(statement)
+            _check_statement(connection, text)
+            result = connection.execute(text)
             columns = [c[0] for c in result.description or ()]
             # One more row than is shown tells whether there are more; JSON gets all.
             rows = result.fetchall() if session.as_json else result.fetchmany(limit + 1)
         except duckdb.Error as error:
+            _check_files(session)
             raise ConfigError(_first_lines(error), hint=_tables(connection)) from error
     if session.as_json:
         emit_json({"columns": columns, "rows": [dict(zip(columns, row, strict=True)) for row in rows]})
@@ -61,6 +68,36 @@ def _connected(session: Session) -> duckdb.DuckDBPyConnection:
     from runner.sinks.read_models import ReadModels
 
     return ReadModels(session.config.read_models.path).connect()
+
+
+def _check_statement(connection: duckdb.DuckDBPyConnection, text: str) -> None:
+    """Raises ConfigError where it is none, several, or one that changes something."""
+    from duckdb import StatementType as Kind
+
+    found = connection.extract_statements(text)
+    if not found:
+        raise ConfigError("the SQL has no statement", hint=_tables(connection))
+    if len(found) > 1:
+        raise ConfigError(f"the SQL has {len(found)} statements, and one is taken", hint="run `runner query` for each")
+    kind = found[0].type
+    # A PIVOT is several statements to DuckDB (MULTI).
+    if kind not in (Kind.SELECT, Kind.EXPLAIN, Kind.COPY, Kind.PRAGMA, Kind.CALL, Kind.MULTI):
+        raise ConfigError(
+            f"{kind.name} is not taken: queries read, and what they would make is gone at their end",
+            hint="SELECT, EXPLAIN, DESCRIBE, or COPY (SELECT ...) TO 'file'",
+        )
+
+
+def _check_files(session: Session) -> None:
+    """Raises ReadModelError, with the read model's name, where a file of a live one is not there."""
+    from runner.sinks.read_models import ReadModels
+
+    models = ReadModels(session.config.read_models.path)
+    for live in filter(None, map(models.live, models.names())):
+        for info in live.files:
+            path = live.directory / info.name
+            if not path.exists():
+                raise ReadModelError(f"read model {live.name!r}: {path} is gone", hint=f"`runner rebuild {live.name}`")
 
 
 def _attach_log(connection: duckdb.DuckDBPyConnection, session: Session, stack: ExitStack) -> None:

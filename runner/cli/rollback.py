@@ -21,7 +21,7 @@ __all__ = ["command"]
     "--version", "--to", "version", type=int, default=None, metavar="N", help="This one of the kept (`runner status`)."
 )
 def command(session: Session, name: str, version: int | None) -> None:
-    """Make the previous version of the read model NAME live again, or version N: rows, checkpoint, fingerprint, states."""
+    """Make the previous version of the read model NAME live again, or version N, with checkpoint and saved states."""
     from runner.jobs.rollback import rollback
 
     report = rollback(session.config, name, to=version)

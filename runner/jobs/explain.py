@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runner.errors import JobError
+from runner.errors import ConfigError, JobError
 from runner.fold.plain import plain_steps
 from runner.fold.plain_events import LogNames
 from runner.jobs.context import Recording
@@ -99,7 +99,7 @@ def explain(
 
     key: values of the key columns in order, as they are or as text ("a-1", "2026-01-01", "none" for None). For keys of
     the aggregate the parts behind the id may be left out. source (its namespace) and tenant: which aggregate, where
-    several have the id. Raises JobError where the log has no such aggregate or the key has other parts.
+    several have the id. Raises JobError where the log has no such aggregate, ConfigError where the key has other parts.
     """
     (definition,) = chosen_definitions(config, [name])
     wanted = _key(definition, key)
@@ -129,8 +129,8 @@ def _key(definition: ProjectionDefinition, key: Sequence[object]) -> tuple[str, 
     names = [part.name for part in definition.key]
     least = len(names) if definition.merged else 1
     if not least <= len(key) <= len(names):
-        given = f"{len(key)} part{'s' if len(key) != 1 else ''}"
-        raise JobError(f"the key of {definition.name} is ({', '.join(names)}), and {given} were given")
+        given = "1 part was given" if len(key) == 1 else f"{len(key)} parts were given"
+        raise ConfigError(f"the key of {definition.name} is ({', '.join(names)}), and {given}")
     return tuple(_text(value) for value in key)
 
 

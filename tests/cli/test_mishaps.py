@@ -45,7 +45,7 @@ def test_a_place_before_the_first_event_is_refused(built: Project, place: str) -
         ("2026-01-10T10:00:00Z", False),
         ("orders:1000", True),
         ("orders:30", False),
-        ("3", False),
+        ("5", False),
     ],
 )
 def test_a_place_beyond_the_log_is_told(built: Project, place: str, beyond: bool) -> None:
@@ -60,3 +60,44 @@ def test_rollback_names_the_versions_that_it_could_take(built: Project) -> None:
     assert error["message"] == "read model 'summary' has no earlier version to roll back to (kept: 2)"
     assert "--version N` takes one of 2" in error["hint"]
     assert built.json("rollback", "summary", "--version", "2")["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("", "no statement"),
+        (" ; ", "no statement"),
+        ("/* only a comment */", "no statement"),
+        ("SELECT 1; SELECT 2", "2 statements, and one is taken"),
+        ("CREATE TABLE t (a INT)", "CREATE is not taken"),
+        ("DROP VIEW summary", "DROP is not taken"),
+        ("INSERT INTO summary SELECT 1", "INSERT is not taken"),
+    ],
+)
+def test_query_takes_one_statement_that_reads(built: Project, sql: str, message: str) -> None:
+    assert message in built.json("query", sql, code=2)["error"]["message"]
+
+
+def test_query_reads_pivots_and_copies_to_files(built: Project) -> None:
+    assert built.json("query", "DESCRIBE summary;")["rows"]
+    pivoted = built.json("query", "PIVOT (SELECT type FROM log.headers) ON type USING count(*)")["rows"]
+    assert pivoted == [{"order.paid": 10, "order.placed": 20}]
+    file = built.root / "out.csv"
+    built.run("query", f"COPY (SELECT aggregate_id FROM summary) TO '{file}'")
+    assert len(file.read_text().splitlines()) == 21
+
+
+def test_a_query_of_rows_that_are_gone_names_the_read_model(built: Project) -> None:
+    for file in (built.root / "read_models" / "summary").rglob("*.parquet"):
+        file.unlink()
+    error = built.json("query", "SELECT count(events) FROM summary", code=8)["error"]
+    assert "'summary'" in error["message"]
+    assert error["hint"] == "`runner rebuild summary`"
+
+
+def test_explain_tells_wrong_keys_from_unknown_ones(built: Project) -> None:
+    assert built.json("explain", "summary", "order-3", "more", code=2)["error"]["kind"] == "ConfigError"
+    error = built.json("explain", "event_counts", "order.paid", code=2)["error"]
+    assert error["message"].endswith("and 1 part was given")
+    assert built.json("explain", "summary", "nobody", code=1)["error"]["kind"] == "JobError"
+    assert built.json("explain", "event_counts", "order.paid", "2020-01-01", code=1)["error"]["kind"] == "JobError"

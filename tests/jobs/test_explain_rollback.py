@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from job_project import TINY, Project, Sent, expected, history
 
-from runner.errors import JobError, ReadModelError
+from runner.errors import ConfigError, JobError, ReadModelError
 from runner.jobs.explain import explain
 from runner.jobs.rebuild import rebuild
 from runner.jobs.rollback import rollback
@@ -83,7 +83,7 @@ def test_what_is_not_there_is_named(project: Project) -> None:
     project.append(LIFE)
     with pytest.raises(JobError, match="no aggregate 'zz'"):
         explain(project.config, "accounts", ["zz"])
-    with pytest.raises(JobError, match=r"key of totals is \(type\), and 2 parts"):
+    with pytest.raises(ConfigError, match=r"key of totals is \(type\), and 2 parts"):
         explain(project.config, "totals", ["moved", "x"])
     project.append(LIFE, source="other")
     with pytest.raises(JobError, match="2 aggregates have the id 'a'"):
