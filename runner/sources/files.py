@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FileReader", "Part", "open_files"]
 
+MAPPED = frozenset({"tenant", "aggregate_id", "version", "type", "recorded_at", "position", "payload"})
+"""Settings of a source that say where in a record something is; reasons that are about one begin with it."""
+
 THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -57,12 +60,17 @@ class FileReader:
         self._source = source
         self._mark = mark
         self._paths = listed_files(source, mark)
+        self._first = not any(file.lines for file in mark.files)
+        """No record of the source was read yet."""
         self._waiting: list[UnfinishedLine] = []
         self._sizes: dict[Path, int] = {}
         self._done = 0
 
     def mark(self) -> Any:
         return self._mark.to_json()
+
+    def file(self, index: int) -> str:
+        return str(self._source.root / self._mark.files[index].path)
 
     def unfinished(self) -> tuple[UnfinishedLine, ...]:
         return tuple(self._waiting)
@@ -151,12 +159,18 @@ class FileReader:
             self._set(index, part.mark_at(at, line), last if len(good) else None)
             if len(good):
                 yield self._piece(good, (), part.octets)
-            raise LineError(
-                str(path), line, reason, hint='mend the line, or set on_bad_line = "reject" to leave such lines out'
-            )
+            raise LineError(str(path), line, reason, hint=self._cure(reason, first=self._first and not len(good)))
+        self._first = self._first and not len(events) and not bad
         self._set(index, part.mark_at(None, 0), last)
         rejected = tuple(BadLine(str(path), line, reason, text) for _, line, reason, text in bad)
         yield self._piece(events, rejected, part.octets)
+
+    def _cure(self, reason: str, first: bool) -> str:
+        """What to do about a bad line: where not even the first record has a mapped field, the mapping is wrong."""
+        field = reason.partition(":")[0]
+        if first and field in MAPPED:
+            return f"no record fitted so far: look at {field} of [sources.{self._source.name}] in runner.toml"
+        return 'mend the line, or set on_bad_line = "reject" to leave such lines out'
 
     def _piece(self, events: pa.RecordBatch, rejected: tuple[BadLine, ...], octets: int) -> Piece:
         return Piece(events, rejected, self._done + octets, sum(self._sizes.values()))

@@ -4,6 +4,7 @@ event.
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,15 @@ from runner.payload.scalars import Number, Unfit, parse, stored_value
 from runner.values import Kind, Path, ValueType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from runner.config.model import SourceConfig
 
 __all__ = ["PlainEvent", "parse_line", "plain_event", "plain_payload", "raw_member"]
+
+
+MOST_KEYS = 20
+"""How many keys of a record a reason names."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,29 @@ def _part(record: Mapping[str, Any], part: Part, name: str, table: bool) -> Any:
             return value
     if part.optional:
         return None
-    raise Unfit(f"{name}: there is no {' or '.join(map(path_text, part.paths))}")
+    raise Unfit(f"{name}: {lacking(record, part.paths, table)}")
+
+
+def lacking(record: Mapping[str, Any], paths: Sequence[Path], table: bool = False) -> str:
+    """That a record has none of these paths, with the keys that are there instead and the nearest of them."""
+    said = f"there is no {' or '.join(map(path_text, paths))}"
+    path, inner, depth = paths[0], record, 0
+    if not (table and ".".join(path) in record):
+        while depth < len(path) - 1 and isinstance(inner.get(path[depth]), dict):
+            inner, depth = inner[path[depth]], depth + 1
+    else:
+        path = (".".join(path),)
+    here, place = path_text(path[:depth]) or "the record", path_text(path[: depth + 1])
+    if path[depth] in inner:
+        found, nothing = inner[path[depth]], "empty" if table else "null"
+        return f"{said}, {place} is {nothing if found is None else 'no object'}"
+    if not inner:
+        return f"{said}, {here} has no keys"
+    close = difflib.get_close_matches(path[depth], inner, 1, 0.6)
+    near = f" (did you mean {path_text((*path[:depth], close[0], *path[depth + 1 :]))}?)" if close else ""
+    shown = [path_text((key,)) for key in list(inner)[:MOST_KEYS]]
+    more = f" and {len(inner) - MOST_KEYS} more" if len(inner) > MOST_KEYS else ""
+    return f"{said}{near}; {here} has {', '.join(shown)}{more}"
 
 
 def _text(record: Mapping[str, Any], mapping: FieldMapping, name: str, table: bool) -> str:
@@ -165,7 +192,7 @@ def plain_payload(line: bytes, source: SourceConfig) -> str:
     if raw is None:
         if source.payload.optional:
             return "{}"
-        raise Unfit(f"payload: there is no {' or '.join(map(path_text, source.payload.paths))}")
+        raise Unfit(f"payload: {lacking(parse(text), source.payload.paths)}")
     return payload_text(raw)
 
 

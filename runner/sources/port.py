@@ -56,5 +56,8 @@ class SourceReader(Protocol):
         nothing.
         """
 
+    def file(self, index: int) -> str:
+        """The file whose events have this first source position."""
+
     def unfinished(self) -> tuple[UnfinishedLine, ...]:
         """What was left for the next sync, once ``pieces`` is exhausted."""

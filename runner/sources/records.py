@@ -5,6 +5,7 @@ A field's value comes as (bytes, spans); null and absent are one here, since a r
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -158,13 +159,15 @@ class TableRecords:
         if path[0] not in names:
             raise SourceError(
                 f"source {self._source.name}: {self._file} has no column {path[0]}",
-                hint=f"its columns are {', '.join(names)}",
+                hint=_near(path[0], names, "its columns are"),
             )
         column = self._table.column(names.index(path[0]))
         for key in path[1:]:
             if not pa.types.is_struct(column.type) or column.type.get_field_index(key) < 0:
+                fields = [column.type.field(k).name for k in range(column.type.num_fields)]
                 raise SourceError(
-                    f"source {self._source.name}: column {path[0]} of {self._file} has no {'.'.join(path)}"
+                    f"source {self._source.name}: column {path[0]} of {self._file} has no {'.'.join(path)}",
+                    hint=_near(key, fields, "there is"),
                 )
             column = pc.struct_field(column, [key])
         return column
@@ -218,6 +221,12 @@ class TableRecords:
     def text(self, row: int) -> str:
         cells = [(n, self._table.column(k)[row : row + 1]) for k, n in enumerate(self._table.schema.names)]
         return str(json_objects(cells, f"source {self._source.name}")[0].as_py())
+
+
+def _near(name: str, names: Sequence[str], what: str) -> str:
+    there = f"{what} {', '.join(names)}" if names else ""
+    close = difflib.get_close_matches(name, names, 1, 0.6)
+    return f"did you mean {close[0]}? {there}" if close else there
 
 
 def _members(struct: pa.StructArray) -> list[tuple[str, pa.Array]]:

@@ -98,7 +98,7 @@ def test_paths_into_structs_payload_columns_and_bad_rows(tmp_path, kind):
     more = 'version = "repo.stars"\npayload = {columns = ["flag"]}\non_bad_line = "reject"\n'
     found = read_all(source(tmp_path, body(kind, more)))
     assert fields(found, "version", "payload") == [(1, '{"flag":true}'), (2, '{"flag":false}')]
-    assert [(b.line, b.reason) for b in found.rejected] == [(3, "version: there is no repo.stars")]
+    assert [(b.line, b.reason) for b in found.rejected] == [(3, "version: there is no repo.stars, repo is empty")]
     assert json.loads(found.rejected[0].text)["id"] == 9
     struct = read(source(tmp_path, body(kind, 'payload = {path = "repo", optional = true}\n')))
     assert [row["payload"] for row in struct.rows] == ['{"name":"r","stars":1}', '{"name":null,"stars":2}', "{}"]

@@ -75,7 +75,7 @@ def test_a_column_that_is_not_there_is_named(tmp_path):
         (b"a\n", "the line has 1 fields"),
         (b"a,1\r2\n", "a carriage return outside quotes"),
         (b"\xff,1\n", "byte 1 of the line is not text in utf-8"),
-        (b",1\n", "aggregate_id: there is no id"),
+        (b",1\n", "aggregate_id: there is no id, id is empty"),
         (b'"",1\n', "aggregate_id: id is empty"),
         (b"a,x\n", "version: 'x' is not an integer"),
     ],

@@ -186,6 +186,51 @@ def test_positions_are_kept_and_checked_where_asked(tmp_path):
     assert stopping.mark["last"] == 9
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        (
+            "aggregate_id",
+            '"streem"',
+            "aggregate_id: there is no streem (did you mean stream?); the record has stream, kind",
+        ),
+        ("type", '"knid"', "type: there is no knid (did you mean kind?); the record has stream, kind, at, meta, n"),
+        ("recorded_at", '"zzzz"', "recorded_at: there is no zzzz; the record has stream, kind"),
+        ("version", '"meta.versoin"', "no meta.versoin (did you mean meta.version?); meta has version, org"),
+        ("position", '"mata.version"', "no mata.version (did you mean meta.version?); the record has"),
+        ("tenant", '["meta.orgs", "kind"]', "tenant: there is no meta.orgs (did you mean meta.org?); meta has"),
+        ("payload", '"mteta"', "payload: there is no mteta (did you mean meta?); the record has"),
+        ("version", '"n"', "version: there is no n, n is null"),
+        ("version", '"kind.n"', "version: there is no kind.n, kind is no object"),
+        ("aggregate_id", '{paths = ["x", "y"]}', "aggregate_id: there is no x or y; the record has stream"),
+    ],
+)
+def test_a_path_that_no_record_has_is_a_mistake_of_the_mapping(tmp_path, key, value, said):
+    record = {
+        "stream": "s-1",
+        "kind": "made",
+        "at": "2026-01-01T00:00:00Z",
+        "meta": {"version": 1, "org": "o"},
+        "n": None,
+    }
+    write(tmp_path, record)
+    mapping = {"files": '"events.ndjson"', "aggregate_id": '"stream"', "type": '"kind"', key: value}
+    found = read(source(tmp_path, "".join(f"{k} = {v}\n" for k, v in mapping.items())))
+    assert isinstance(found.error, LineError)
+    assert said in str(found.error)
+    assert found.error.hint == f"no record fitted so far: look at {key} of [sources.s] in runner.toml"
+
+
+def test_behind_a_record_that_fitted_the_line_is_to_blame(tmp_path):
+    write(tmp_path, {"id": "a", "type": "t"}, {"idd": "b", "type": "t", **{f"k{n}": n for n in range(30)}})
+    found = read(source(tmp_path))
+    assert len(found.rows) == 1
+    assert "there is no id (did you mean idd?); the record has idd, type, k0," in str(found.error)
+    assert "k17 and 12 more (mend the line, or set on_bad_line" in str(found.error)
+    write(tmp_path, "{bad")
+    assert "mend the line" in str(read(source(tmp_path)).error)
+
+
 scalars = st.one_of(
     st.none(),
     st.booleans(),
