@@ -62,6 +62,7 @@ def recorded(ledger: Ledger, job: NewJob, listener: Listener, *, resumes: str = 
 
     def finished(outcome: Any, error: str = "") -> None:
         ledger.finish(job_id, outcome, error=error, counts=run.counts)
+        ledger.trim()
         listener(JobFinished(job_id, job.what, outcome, time.perf_counter() - begun, job.projections))
 
     listener(JobStarted(job_id, job.what, job.projections))
@@ -71,6 +72,6 @@ def recorded(ledger: Ledger, job: NewJob, listener: Listener, *, resumes: str = 
         finished("failed", f"{type(error).__name__}: {error}")
         raise
     except BaseException as error:
-        finished("interrupted", type(error).__name__)
+        finished("interrupted", "interrupted (Ctrl-C)" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
         raise
     finished("succeeded")

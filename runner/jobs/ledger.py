@@ -37,6 +37,8 @@ State = Literal["running", "succeeded", "failed", "interrupted", "died"]
 SQL = statements("runner.jobs", "ledger.sql")
 MIGRATIONS = statements("runner.jobs", "ledger_schema.sql")
 SCHEMA = len(MIGRATIONS)
+KEPT = 1000
+"""So many runs stay in the ledger."""
 _IN_URL = re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+(?=@)")
 _SECRET = re.compile(r"password|passwd|pwd|token|secret|api_?key", re.IGNORECASE)
 _NAMED = re.compile(rf"""((?:{_SECRET.pattern})["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;&]+)""", re.IGNORECASE)
@@ -206,8 +208,8 @@ class Ledger:
         told = json.dumps(dict(counts or {}), default=str)
         self._write("finish", id=job_id, state=outcome, finished=now, error=_masked(error), counts=told)
 
-    def trim(self, keep: int = 1000) -> int:
-        """Forget all but the latest ``keep`` runs; how many went."""
+    def trim(self, keep: int = KEPT) -> int:
+        """Forget all but the latest ``keep`` runs and those that go on; how many went. Each run does it as it ends."""
         with self._transaction() as connection:
             return connection.execute(SQL["remove_older"], {"keep": keep}).rowcount
 
@@ -233,10 +235,12 @@ class Ledger:
         return {int(r["partition"]): PartitionRecord.from_json(r["record"]) for r in rows}
 
     def last_unfinished(self, what: str, projections: tuple[str, ...]) -> Job | None:
-        """The latest run of these projections, if it ended before its time: failed, interrupted or died.
+        """The last run of exactly these projections that left finished partitions; None where a later one succeeded
+        or goes on.
 
-        None where it succeeded or goes on. One whose process cannot be seen from here counts as unfinished: the claim
-        on the version keeps two runs apart. Whether a new run may go on with it says ``Job.differs_from``.
+        One without any, refused as its version was busy, has nothing to go on with and is passed over. One whose
+        process cannot be seen from here counts as unfinished: the claim on the version keeps two runs apart. Whether a
+        new run may go on with it says ``Job.differs_from``.
         """
         rows = self._rows("last", what=what, projections=_names(projections))
         if not rows:

@@ -41,6 +41,7 @@ ORDER BY started DESC, id DESC LIMIT :limit
 -- name: last
 SELECT jobs.*, (SELECT count(*) FROM partitions WHERE job = jobs.id) AS partitions_done
 FROM jobs WHERE what = :what AND projections = :projections
+    AND (state = 'succeeded' OR EXISTS (SELECT 1 FROM partitions WHERE job = jobs.id))
 ORDER BY started DESC, id DESC LIMIT 1
 
 -- name: stages

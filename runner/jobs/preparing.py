@@ -16,20 +16,21 @@ from runner.engine import Choice, choose, gather, open_engine
 from runner.errors import EngineError, JobError
 from runner.fold.plan import FoldPlan, plan_fold
 from runner.fold.rows import row_schema
-from runner.jobs.ledger import Ledger
+from runner.jobs.ledger import Ledger, NewJob
 from runner.log import Log, LogWriter
 from runner.positions import PartitionId
 from runner.sinks.read_models import ReadModels
 from runner.sinks.shape import Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from runner.config import Config
     from runner.definition import ProjectionDefinition
     from runner.engine import Engine, EngineName, Modules
     from runner.jobs.context import Recording
+    from runner.positions import Cut
     from runner.values import PayloadColumn
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "chosen_definitions",
     "grouped",
     "ledger_of",
+    "new_job",
     "plan_over",
     "read_models_of",
     "shape_of",
@@ -92,6 +94,20 @@ def plan_over(log: Log, definitions: Sequence[ProjectionDefinition]) -> FoldPlan
     plan = plan_fold(definitions, log.types, scopes=log.scopes or (("", ""),))
     plan.warm()
     return plan
+
+
+def new_job(what: str, log: Log, plan: FoldPlan, cut: Cut, options: Mapping[str, object]) -> NewJob:
+    """The ledger's line for a fold. Rows of another shape (further sources or tenants) are another plan."""
+    shape = ",".join(plan.names.identity)
+    return NewJob(
+        what=what,
+        projections=tuple(d.name for d in plan.definitions),
+        fingerprints={d.name: d.fingerprint for d in plan.definitions},
+        log_id=log.manifest.log_id,
+        cut=cut.position,
+        plan_digest=f"{plan.digest}:{log.partitions}:{shape}",
+        options=options,
+    )
 
 
 def shape_of(log: Log, plan: FoldPlan, definition: ProjectionDefinition) -> Shape:

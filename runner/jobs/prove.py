@@ -12,13 +12,13 @@ from runner.jobs.preparing import (
     check_nodes,
     chosen_definitions,
     ledger_of,
+    new_job,
     plan_over,
     read_models_of,
     with_columns,
     working_engine,
 )
 from runner.jobs.proof import Amount, proved
-from runner.jobs.rebuild import new_job
 from runner.jobs.reports import ProjectionReport, ProofReport
 from runner.log import Log
 from runner.positions import Cut

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Literal
 
 from runner.errors import JobError
 from runner.jobs.context import Recording, recorded
-from runner.jobs.ledger import NewJob, PartitionRecord
 from runner.jobs.merging import merge_partials
 from runner.jobs.partition import FoldTask, partial_target
 from runner.jobs.passes import Totals, run_pass, worker_seconds
@@ -32,6 +31,7 @@ from runner.jobs.preparing import (
     chosen_definitions,
     grouped,
     ledger_of,
+    new_job,
     plan_over,
     read_models_of,
     shape_of,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from runner.definition import ProjectionDefinition
     from runner.engine import Engine, EngineName
     from runner.fold.plan import FoldPlan
-    from runner.jobs.ledger import Job, Ledger
+    from runner.jobs.ledger import Job, Ledger, PartitionRecord
     from runner.jobs.partition import FoldedPartition
     from runner.jobs.proof import Proof
     from runner.positions import SourcePosition
@@ -77,13 +77,15 @@ def rebuild(
     to: int | datetime | str | tuple[str, SourcePosition] | None = None,
     resume: bool = False,
     prove: Amount = PROVED_BY_DEFAULT,
+    part_of: str = "",
     listener: Listener = ignore,
 ) -> RebuildReport:
     """Build and publish new versions of these read models in one pass over the log.
 
     engine, workers, address: None and 0 are what runner.toml says. to: up to which place (``Log.cut_at``); None: all.
     resume: go on with the last run of the same projections that did not finish; with nothing to go on with, begin.
-    prove: how many aggregates the plain twin folds again before the switch, "all" or 0.
+    prove: how many aggregates the plain twin folds again before the switch, "all" or 0. part_of: the job that this one
+    works for, for the ledger.
 
     Raises ConfigError, DefinitionError, CompileError, LogError and JobError before anything is done; FoldError,
     ProofError, EngineError and ReadModelError later: what is live is untouched, what is finished stays for ``resume``.
@@ -92,10 +94,11 @@ def rebuild(
     with ExitStack() as stack:
         log = stack.enter_context(Log.open(config.log.path))
         ledger = stack.enter_context(ledger_of(config))
-        former = unfinished(ledger, definitions) if resume else None
+        former = ledger.last_unfinished("rebuild", tuple(d.name for d in definitions)) if resume else None
         cut = _cut(log, to, former)
         plan = plan_over(log, definitions)
-        job = new_job("rebuild", log, plan, cut, {"resume": resume, "prove": prove, "to": cut.asked})
+        options = {"resume": resume, "prove": prove, "to": cut.asked, **({"part_of": part_of} if part_of else {})}
+        job = new_job("rebuild", log, plan, cut, options)
         if former is not None and (reasons := former.differs_from(job)):
             raise JobError(
                 f"job {former.id} cannot be resumed: {'; '.join(reasons)}", hint="run it again without --resume"
@@ -108,20 +111,6 @@ def rebuild(
         return work.done(stack, config, EngineWish(engine, workers, address), prove)
 
 
-def unfinished(ledger: Ledger, definitions: Sequence[ProjectionDefinition]) -> Job | None:
-    """The last rebuild of exactly these projections that left finished partitions; None where a later one succeeded."""
-    wanted = sorted(d.name for d in definitions)
-    for job in ledger.jobs(what="rebuild", limit=1000):
-        if sorted(job.projections) != wanted:
-            continue
-        if job.state == "succeeded":
-            return None
-        # One that was refused, as its version was busy, has done nothing that could be gone on with.
-        if job.partitions_done and not (job.state == "running" and job.owner.life() == "alive"):
-            return job
-    return None
-
-
 def _cut(log: Log, to: int | datetime | str | tuple[str, SourcePosition] | None, former: Job | None) -> Cut:
     if to is not None:
         return log.cut_at(to)
@@ -129,20 +118,6 @@ def _cut(log: Log, to: int | datetime | str | tuple[str, SourcePosition] | None,
         # What came since is for the next update: else a resumed run could never go on beside a sync.
         return Cut(Position(former.cut), asked=f"where job {former.id} was to end")
     return Cut(log.last_position)
-
-
-def new_job(what: str, log: Log, plan: FoldPlan, cut: Cut, options: Mapping[str, object]) -> NewJob:
-    """The ledger's line for a fold. Rows of another shape (further sources or tenants) are another plan."""
-    shape = ",".join(plan.names.identity)
-    return NewJob(
-        what=what,
-        projections=tuple(d.name for d in plan.definitions),
-        fingerprints={d.name: d.fingerprint for d in plan.definitions},
-        log_id=log.manifest.log_id,
-        cut=cut.position,
-        plan_digest=f"{plan.digest}:{log.partitions}:{shape}",
-        options=options,
-    )
 
 
 @dataclass

@@ -26,13 +26,14 @@ from runner.jobs.preparing import (
     chosen_definitions,
     grouped,
     ledger_of,
+    new_job,
     plan_over,
     read_models_of,
     shape_of,
     with_columns,
     working_engine,
 )
-from runner.jobs.rebuild import new_job, rebuild
+from runner.jobs.rebuild import rebuild
 from runner.jobs.reports import ProjectionReport, UpdateReport
 from runner.log import Log
 from runner.positions import Cut, Position
@@ -105,6 +106,7 @@ def update(
                 address=address,
                 to=cut.position,
                 prove=prove,
+                part_of=run.job_id,
                 listener=listener,
             )
             work.reports |= {p.name: p for p in report.projections}

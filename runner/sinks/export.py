@@ -14,13 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from runner.sinks.durable import digest_of
 from runner.sinks.shape import HASH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["canonical", "canonical_digest"]
+__all__ = ["canonical"]
 
 
 def canonical(table: pa.Table, key: Sequence[str] | None = None) -> bytes:
@@ -43,11 +42,6 @@ def canonical(table: pa.Table, key: Sequence[str] | None = None) -> bytes:
     with pa.ipc.new_stream(out, schema) as writer:
         writer.write_batch(pa.record_batch(plain, schema=schema))
     return bytes(out.getvalue())
-
-
-def canonical_digest(table: pa.Table, key: Sequence[str] | None = None) -> str:
-    """The xxh3-128 of the canonical bytes, hex."""
-    return digest_of(canonical(table, key))
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -234,9 +234,6 @@ class Version:
     def template(self) -> Path:
         """A Parquet file of the version's columns without rows, so that a version without rows has its columns too."""
         return self.directory / "columns.parquet"
-
-    def with_shape(self, shape: Shape) -> Version:
-        return replace(self, shape=shape)
 
     def to_bytes(self) -> bytes:
         data = {

@@ -261,6 +261,17 @@ def test_damaged_saved_rows_are_folded_again_and_said_so(project: Project, damag
     assert path.name.split("-")[0] in report.folded_again[name]
     check(project, events)
     assert {p.name: p.version for p in report.projections} == {n: 2 if n == name else 1 for n in ALL}
+    with ledger(project) as jobs:
+        assert jobs.jobs(what="rebuild", limit=1)[0].options["part_of"] == report.job_id
+
+
+def test_the_ledger_keeps_the_latest_runs(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ledger.trim, "__defaults__", (3,))
+    project.append(history(22, 20))
+    rebuild(project.config, ["accounts"], engine="in-process", prove=0)
+    ids = [update(project.config, ["accounts"]).job_id for _ in range(4)]
+    with ledger(project) as jobs:
+        assert [job.id for job in jobs.jobs()] == ids[:0:-1]
 
 
 def test_two_rebuilds_of_one_version_are_kept_apart_and_an_update_goes_on(project: Project) -> None:

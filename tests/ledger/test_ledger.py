@@ -136,6 +136,10 @@ def test_a_dead_run_is_shown_as_died_and_can_be_gone_on_with(path: Path, ledger:
     assert latest is not None
     assert (latest.id, latest.resumes, latest.error) == (again, job_id, "disk full")
     assert ledger.last_unfinished("rebuild", ("orders",)) is None
+    ledger.finish(ledger.begin(JOB), "failed", error="VersionBusy")
+    latest = ledger.last_unfinished("rebuild", ("accounts", "orders"))
+    assert latest is not None
+    assert latest.id == again, "a run that did nothing stands in the way"
     ledger.finish(ledger.begin(JOB), "succeeded")
     assert ledger.last_unfinished("rebuild", ("accounts", "orders")) is None, "an outdated run was given out"
 
