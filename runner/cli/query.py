@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,7 +67,10 @@ def command(session: Session, sql: str, limit: int) -> None:
 def _connected(session: Session) -> duckdb.DuckDBPyConnection:
     from runner.sinks.read_models import ReadModels
 
-    return ReadModels(session.config.read_models.path).connect()
+    models = ReadModels(session.config.read_models.path)
+    with suppress(ReadModelError, OSError):
+        models.repair()  # for who opens catalog.duckdb; this query reads current.json, and does without where it fails
+    return models.connect()
 
 
 def _check_statement(connection: duckdb.DuckDBPyConnection, text: str) -> None:

@@ -1,4 +1,4 @@
-"""``runner status``: what there is and how far it is, without touching any of it."""
+"""``runner status``: what there is and how far it is. It changes nothing but a catalog that a crash left behind."""
 
 from __future__ import annotations
 
@@ -100,6 +100,11 @@ def _read_models(config: Config, last: int, problems: list[str]) -> list[dict[st
         problems.append(str(error))
         definitions = {}
     models = ReadModels(config.read_models.path, keep=config.read_models.keep)
+    try:
+        if models.repair():
+            problems.append("catalog.duckdb was older than the read models, after a crash or a move; it was made again")
+    except (RunnerError, OSError) as error:
+        problems.append(f"catalog.duckdb is older than the read models and cannot be made again: {error}")
     found: list[dict[str, Any]] = []
     names = models.names()
     for name in names:
