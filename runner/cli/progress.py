@@ -23,6 +23,8 @@ __all__ = ["StageTime", "Watch", "watching"]
 
 LINE_EVERY_SECONDS = 1.0
 LINE_EVERY_PART = 0.1
+REJECTED_SHOWN = 10
+"""Rejected lines are shown so far; all of them are in the rejects file."""
 
 _WORDS: dict[stats.Stage, str] = {
     "sync": "syncing",
@@ -104,7 +106,10 @@ class Watch:
                 self.deleted[projection] = self.deleted.get(projection, 0) + deleted
             case stats.LineRejected(_, file, line, reason):
                 self.rejected += 1
-                self._display.note(f"rejected {file}:{line}: {reason}")
+                if self.rejected <= REJECTED_SHOWN:
+                    self._display.note(f"rejected {file}:{line}: {reason}")
+                elif self.rejected == REJECTED_SHOWN + 1:
+                    self._display.note("rejected: more lines, which are counted and go to the rejects file")
             case stats.StageFinished(stage, elapsed, events):
                 self._finished(stage, elapsed, events)
             case _:

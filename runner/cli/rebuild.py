@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runner.cli.notes import note_lines
 from runner.cli.options import session_command
 from runner.cli.output import count, emit_json, print_table, print_text, rate
 from runner.cli.place import checked_place
@@ -72,21 +73,19 @@ def command(
     if session.as_json:
         emit_json({**asdict(report), "events_per_second": report.events_per_second})
     else:
-        show_rebuild(report)
+        show_rebuild(report, session)
 
 
-def show_rebuild(report: RebuildReport) -> None:
+def show_rebuild(report: RebuildReport, session: Session) -> None:
     """The closing lines and tables."""
     print_text(f"engine: {report.engine}, {report.workers} workers ({report.why})")
     if report.resumed_job:
         print_text(f"resumed {report.resumed_job}: {report.resumed_partitions} of {report.partitions} partitions kept")
-    for note in report.notes:
+    for note in note_lines(report.notes, session):
         print_text(f"note: {note}")
     rows = stage_rows(report.seconds, report.events - report.resumed_events, report.worker_seconds)
     print_table("", ("stage", "events", "time", "rate"), rows, numeric=NUMERIC)
     print_table("", PROJECTION_COLUMNS, projections_as_rows(report.projections), numeric=NUMERIC)
-    fold = report.seconds.get("fold", 0.0)
-    speed = rate(report.events - report.resumed_events, fold)
-    print_text(
-        f"{count(report.events)} events up to position {count(report.cut.position)}, folded at {speed}; live now"
-    )
+    folded = report.events - report.resumed_events
+    how = f"folded at {rate(folded, report.seconds.get('fold', 0.0))}" if folded else "all folded before"
+    print_text(f"{count(report.events)} events up to position {count(report.cut.position)}, {how}; live now")

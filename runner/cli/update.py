@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runner.cli.notes import note_lines
 from runner.cli.options import session_command
 from runner.cli.output import count, emit_json, print_table, print_text, rate
 from runner.cli.place import checked_place
@@ -53,11 +54,9 @@ def command(
     if report.nothing_new:
         print_text(f"nothing new: the read models are at position {count(report.cut.position)}")
         return
-    for note in report.notes:
+    for note in note_lines(report.notes, session):
         print_text(f"note: {note}")
     print_table("", PROJECTION_COLUMNS, projections_as_rows(report.projections), numeric=NUMERIC)
     speed = rate(report.events, report.seconds.get("fold", 0.0))
-    print_text(
-        f"{count(report.events)} new events, folded at {speed} ({report.engine}); "
-        f"at position {count(report.cut.position)}"
-    )
+    how = f"{count(report.events)} new events, folded at {speed} ({report.engine}); " if report.events else ""
+    print_text(f"{how}at position {count(report.cut.position)}")

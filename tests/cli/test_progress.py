@@ -102,3 +102,15 @@ def test_figures_as_a_person_reads_them() -> None:
         "2 h 1 min",
     ]
     assert [output.size(12), output.size(1.5e9)] == ["12 B", "1.5 GB"]
+
+
+def test_of_many_rejected_lines_the_first_ten_are_shown() -> None:
+    stream = io.StringIO()
+    with progress.watching(stream=stream) as watch:
+        for line in range(1, 501):
+            watch(stats.LineRejected("a", "a.ndjson", line, "torn"))
+    lines = stream.getvalue().splitlines()
+    assert lines[:10] == [f"rejected a.ndjson:{n}: torn" for n in range(1, 11)]
+    assert len(lines) == 11
+    assert "rejects file" in lines[10]
+    assert watch.rejected == 500
