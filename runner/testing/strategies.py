@@ -5,19 +5,21 @@ Values go to the edges: the ends of int64, texts beyond ASCII, the year 1, empty
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
+from runner.authored_code import authored_code, default_values, is_method
 from runner.definition import Event, EventField, ProjectionDefinition, Record, definition_of
 from runner.field_values import unscaled
 from runner.projection import Projection
+from runner.source_code import body_nodes, uses
 from runner.values import Kind, ValueType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from runner.field_types import EnumClasses, RecordClass
 
 __all__ = ["events", "histories", "values"]
@@ -34,20 +36,30 @@ INTS = st.one_of(
 )
 
 
-def values(type_: ValueType, enums: EnumClasses, record: RecordClass | None = None) -> st.SearchStrategy[Any]:
-    """Values of a type. enums: Enum classes by ``ValueType.enum``; record: the class of a list of records."""
+Known = Mapping[Kind, Sequence[Any]]
+"""Values to be drawn too, by kind."""
+
+
+def values(
+    type_: ValueType, enums: EnumClasses, record: RecordClass | None = None, known: Known | None = None
+) -> st.SearchStrategy[Any]:
+    """Values of a type. enums: Enum classes by ``ValueType.enum``; record: the class of a list of records; known:
+    values to be drawn too.
+    """
+    known = known or {}
     if type_.optional:
-        return st.none() | values(type_.required, enums, record)
+        return st.none() | values(type_.required, enums, record, known)
     if type_.kind is Kind.LIST:
         assert type_.element is not None
-        one = _records(record) if record is not None else values(type_.element, enums)
+        one = _records(record, known) if record is not None else values(type_.element, enums, known=known)
         return st.lists(one, max_size=4)
     if type_.kind is Kind.ENUM:
         cls = enums.get(type_.enum)
         return st.sampled_from(list(type_.members) if cls is None else [cls(m) for m in type_.members])
     if type_.kind is Kind.DECIMAL:
         return INTS.map(lambda v: unscaled(v, type_.scale))
-    return _SIMPLE[type_.kind]
+    simple = _SIMPLE[type_.kind]
+    return simple | st.sampled_from(known[type_.kind]) if known.get(type_.kind) else simple
 
 
 _SIMPLE: dict[Kind, st.SearchStrategy[Any]] = {
@@ -66,19 +78,23 @@ def events(cls: type[Event], **fields: st.SearchStrategy[Any]) -> st.SearchStrat
     """Events of a class. fields: other strategies for single fields, also of the header: ``events(Paid,
     amount=st.integers(1, 9))``.
     """
-    own = {f.name: _field(f) for f in cls.__event__.fields}
+    return _events(cls, {}, fields)
+
+
+def _events(cls: type[Event], known: Known, fields: Mapping[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    own = {f.name: _field(f, known) for f in cls.__event__.fields}
     types = cls.__event__.types
     own["type"] = st.sampled_from(types) if types else st.sampled_from(["thing.made", "thing.sold"])
     return st.builds(cls, **{**own, **fields})
 
 
-def _field(f: EventField) -> st.SearchStrategy[Any]:
-    return values(f.type, f.enums, f.record)
+def _field(f: EventField, known: Known) -> st.SearchStrategy[Any]:
+    return values(f.type, f.enums, f.record, known)
 
 
-def _records(cls: type[Record]) -> st.SearchStrategy[Any]:
+def _records(cls: type[Record], known: Known) -> st.SearchStrategy[Any]:
     enums = cls.__record_type__.enums
-    return st.builds(cls, **{f.name: values(f.type, enums) for f in cls.__record_type__.type.fields})
+    return st.builds(cls, **{f.name: values(f.type, enums, known=known) for f in cls.__record_type__.type.fields})
 
 
 def histories(
@@ -89,19 +105,43 @@ def histories(
 ) -> st.SearchStrategy[list[Any]]:
     """Lists of events in the order of their positions, over a few aggregates.
 
-    classes: event classes; a projection stands for those that it handles. fields: as in ``events``, for every class
+    classes: event classes; a projection stands for those that it handles, and numbers and texts in its source are
+    drawn too. fields: as in ``events``, for every class
     that has the field.
     """
     chosen: dict[type[Event], None] = {}
+    known: dict[Kind, list[Any]] = {}
     for cls in classes:
         if issubclass(cls, Projection):
+            for kind, found in _constants_of(_definition(cls)).items():
+                known.setdefault(kind, []).extend(found)
             chosen.update(dict.fromkeys(h.event.cls for h in _definition(cls).handlers))
         else:
             chosen[cls] = None
     times = st.integers(0, 3_000_000).map(lambda s: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=s))
     header = {"aggregate_id": st.sampled_from(list(aggregates)), "recorded_at": times}
-    kinds = [events(cls, **{**header, **_known(cls, fields)}) for cls in chosen]
+    kinds = [_events(cls, known, {**header, **_known(cls, fields)}) for cls in chosen]
     return st.lists(st.one_of(kinds), max_size=max_size)
+
+
+def _constants_of(definition: ProjectionDefinition) -> Known:
+    """The numbers and texts that a projection's functions name, and the numbers beside them: where rows turn."""
+    found: set[Any] = set()
+    for _, source in authored_code(definition).functions:
+        owner = definition.cls if is_method(definition, source) else None
+        written = [n.value for n in body_nodes(source.node) if isinstance(n, ast.Constant)]
+        for value in (*written, *default_values(source.function), *(u.value for u in uses(source, owner))):
+            found.update(v for v in (value if isinstance(value, (tuple, frozenset)) else (value,)) if _is_drawn(v))
+    numbers = {n for n in found if isinstance(n, int) and INT64_MIN < n <= INT64_MAX}
+    beside = {n + d for n in numbers for d in (-1, 1)} | {-n for n in numbers}
+    # The numbers themselves as often as all those beside them.
+    ints = sorted(numbers) * max(1, len(beside) // max(1, len(numbers)))
+    ints += sorted(n for n in beside if INT64_MIN <= n <= INT64_MAX)
+    return {Kind.INT: ints, Kind.STR: sorted(v for v in found if isinstance(v, str))}
+
+
+def _is_drawn(value: object) -> bool:
+    return type(value) in (int, str)
 
 
 def _known(cls: type[Event], fields: dict[str, st.SearchStrategy[Any]]) -> dict[str, st.SearchStrategy[Any]]:

@@ -111,6 +111,39 @@ def test_a_wrong_merge_is_found() -> None:
         check_merge(Most)
 
 
+RARE = 77777
+
+
+@pytest.mark.parametrize("by", ["literal", "constant", "text"])
+def test_a_merge_that_is_wrong_for_one_value_is_found(by) -> None:
+    class Rare(Projection, key="kind"):
+        seen: int = 0
+
+        if by == "text":
+
+            @on(nasty.Moved)
+            def moved(self, e: nasty.Moved) -> None:
+                self.seen += e.place == "an unlikely place"
+
+        elif by == "constant":
+
+            @on(nasty.Moved)
+            def moved(self, e: nasty.Moved) -> None:
+                self.seen += e.amount == RARE
+
+        else:
+
+            @on(nasty.Moved)
+            def moved(self, e: nasty.Moved) -> None:
+                self.seen += e.amount == 77777
+
+        def merge(self, other: Rare) -> None:
+            self.seen = max(self.seen, other.seen)
+
+    with pytest.raises(AssertionError, match=r"Rare.merge: in one fold"):
+        check_merge(Rare, examples=200)
+
+
 def test_only_projections_with_merge_are_checked() -> None:
     with pytest.raises(ValueError, match="has no merge"):
         check_merge(nasty.Stock)
