@@ -13,6 +13,7 @@
      │    ├── LogDamaged              6   bytes differ from their digest
      │    ├── LogLocked               6   another writer holds it
      │    ├── LogFormatError          6   made by another format version
+     │    ├── EventTwice              6   an event's version is there already (of a source of files: LineError, 5)
      │    └── FieldValueError         7   a payload value does not fit the event class
      ├── FoldError                    7   a handler failed on events
      ├── ProofError                   3   two computations of the same rows differ
@@ -32,6 +33,7 @@ __all__ = [
     "ConfigError",
     "DefinitionError",
     "EngineError",
+    "EventTwice",
     "FieldValueError",
     "FingerprintChanged",
     "FoldError",
@@ -135,6 +137,14 @@ class LogLocked(LogError):
 
 class LogFormatError(LogError):
     """The log has another format version."""
+
+
+class EventTwice(LogError):
+    """An arriving event has a version that its aggregate has already; ``place`` is its source position."""
+
+    def __init__(self, source: str, place: tuple[int, int], reason: str, *, hint: str = "") -> None:
+        super().__init__(f"source {source}: event at {place}: {reason}", hint=hint)
+        self.source, self.place, self.reason = source, place, reason
 
 
 class FieldValueError(LogError):

@@ -7,14 +7,14 @@ therefore goes on where the log's last manifest says, and neither loses nor doub
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from runner.config import load_definitions
 from runner.config.table import nearest
-from runner.errors import ConfigError, SourceError
+from runner.errors import ConfigError, EventTwice, LineError, SourceError
 from runner.jobs.context import recorded
 from runner.jobs.ledger import NewJob
 from runner.jobs.preparing import ledger_of
@@ -25,11 +25,11 @@ from runner.sources.rejects import Rejects
 from runner.stats import EventsRead, LineRejected, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from runner.config import Config, SourceConfig
     from runner.jobs.context import Recording
-    from runner.sources import Piece, SourceReader, UnfinishedLine
+    from runner.sources import BadLine, Piece, SourceReader, UnfinishedLine
     from runner.stats import Listener
 
 __all__ = ["SourceReport", "SyncReport", "sync"]
@@ -126,12 +126,16 @@ class _Sync:
     """One source's way into the log."""
 
     def __init__(self, config: Config, source: SourceConfig, writer: LogWriter, run: Recording, room: Room) -> None:
-        self._source, self._writer, self._run, self._room = source, writer, run, room
-        mark = writer.mark(source.name) or {}
+        self._config, self._source, self._writer, self._run, self._room = config, source, writer, run, room
+        known = writer.manifest.source(source.name)
+        self._known_events = 0 if known is None else known.events
+        # A source without events in the log begins anew, so its mapping may be mended until one fits.
+        mark = known.mark or {} if known is not None and known.events else {}
         self._reader: SourceReader = open_source(source, mark.get("reader"))
         self._before = int(mark.get("rejected", 0))
         path = config.state.path / "rejects" / f"{quote(source.name, safe='')}.ndjson"
         self._rejects = Rejects(path, self._before, int(mark.get("rejects_octets", 0)))
+        self._first_bad: BadLine | None = None
         self._events = self._commits = 0
         self._waiting_events = self._waiting_octets = 0
 
@@ -148,6 +152,7 @@ class _Sync:
             if piece is None:
                 break
             self._take(piece)
+        self._check_not_all_rejected()
         self._commit()
         rejected = self._rejects.count - self._before
         return SourceReport(
@@ -160,11 +165,41 @@ class _Sync:
             self._reader.unfinished(),
         )
 
+    def _check_not_all_rejected(self) -> None:
+        bad = self._first_bad
+        if bad is None or self._known_events or self._events or self._waiting_events:
+            return
+        self._rejects.save()
+        raise SourceError(
+            f"source {self._source.name}: no record fits its mapping, {self._rejects.count:,} were rejected; "
+            f"the first is {bad.file}:{bad.line}: {bad.reason}",
+            hint=f"mend [sources.{self._source.name}] in {self._config.file} and sync again: nothing was taken; "
+            f"all of them stand in {self._rejects.path}",
+        )
+
+    @contextmanager
+    def _naming_lines(self) -> Iterator[None]:
+        """What the log says of an event's place, said of its file and line."""
+        try:
+            yield
+        except EventTwice as error:
+            index, place = error.place
+            hint = error.hint
+            if self._source.on_bad_line == "reject":
+                hint += '; on_bad_line = "reject" leaves out no such event'
+            if self._source.position is None:
+                raise LineError(self._reader.file(index), place, error.reason, hint=hint) from None
+            file = f"{self._reader.file(index)}: event at position {place}"
+            raise SourceError(f"{file}: {error.reason}", hint=hint) from None
+
     def _take(self, piece: Piece) -> None:
         n = piece.events.num_rows
         octets = int(piece.events.column("payload").nbytes)
         if n:
-            self._writer.append(self._source.name, piece.events, namespace=self._source.namespace)
+            with self._naming_lines():
+                self._writer.append(self._source.name, piece.events, namespace=self._source.namespace)
+        if piece.rejected and self._first_bad is None:
+            self._first_bad = piece.rejected[0]
         self._rejects.add(piece.rejected)
         self._waiting_events += n
         self._waiting_octets += octets
@@ -183,12 +218,9 @@ class _Sync:
             "rejected": self._rejects.count,
             "rejects_octets": self._rejects.octets,
         }
-        self._writer.commit(
-            self._source.name,
-            mark,
-            identity={"kind": "files", "format": self._source.format, "files": list(self._source.files)},
-            namespace=self._source.namespace,
-        )
+        identity = {"kind": "files", "format": self._source.format, "files": list(self._source.files)}
+        with self._naming_lines():
+            self._writer.commit(self._source.name, mark, identity=identity, namespace=self._source.namespace)
         self._events += self._waiting_events
         self._commits += self._waiting_events > 0
         self._waiting_events = self._waiting_octets = 0

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from runner.errors import LogError
+from runner.errors import EventTwice, LogError
 from runner.kernels.digest import digest_events
 from runner.kernels.gather import gather_texts, large_texts
 from runner.kernels.hash import unify_texts
@@ -237,14 +237,16 @@ def _sum(counts: Iterator[dict[int, int]]) -> dict[int, int]:
     return dict(sorted(total.items()))
 
 
-def _bad_version(source: str, columns: dict[str, npt.NDArray[Any]], row: int, aggregate: str, head: int) -> LogError:
-    place = f"({columns['place_0'][row]}, {columns['place_1'][row]})"
+def _bad_version(source: str, columns: dict[str, npt.NDArray[Any]], row: int, aggregate: str, head: int) -> EventTwice:
+    place = (int(columns["place_0"][row]), int(columns["place_1"][row]))
     version = int(columns["version"][row])
     if head != NO_VERSION and version <= head:
         reason = f"is not above the version {head} that the log has"
     else:
         reason = "is there twice"
-    return LogError(
-        f"source {source}: event at {place}: version {version} of aggregate {aggregate!r} {reason}",
+    return EventTwice(
+        source,
+        place,
+        f"version {version} of aggregate {aggregate!r} {reason}",
         hint="(aggregate, version) identifies an event; nothing of this sync was taken",
     )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from source_cases import ids, lines
 
 from runner.config import load_config
-from runner.errors import ConfigError, DefinitionError, FieldValueError, LineError, LogError, SourceChanged, SourceError
+from runner.errors import ConfigError, DefinitionError, FieldValueError, LineError, SourceChanged, SourceError
 from runner.jobs.sync import sync
 from runner.log import Log, audit
 from runner.stats import EventsRead, JobFinished, LineRejected, StageFinished, StageStarted
@@ -156,11 +156,54 @@ def test_versions_that_do_not_rise_are_an_error_that_loses_nothing(tmp_path):
     config = config_of(tmp_path, TOML + 'version = "v"\n')
     file = tmp_path / "events.ndjson"
     file.write_text("".join(f'{{"id":"a","type":"t","v":{v}}}\n' for v in (0, 1, 2, 2, 3)))
-    with pytest.raises(LogError, match="a"):
+    with pytest.raises(LineError, match=r"events\.ndjson:4: version 2 of aggregate 'a' is there twice") as raised:
         sync(config)
+    assert raised.value.exit_code == 5
+    assert "reject" not in raised.value.hint
+    with pytest.raises(LineError, match='on_bad_line = "reject" leaves out no such event'):
+        sync(config_of(tmp_path, TOML + 'version = "v"\non_bad_line = "reject"\n'))
+    with pytest.raises(SourceError, match=r"events\.ndjson: event at position 2: version 2 .* is there twice"):
+        sync(config_of(tmp_path, TOML + 'version = "v"\nposition = "v"\n'))
+    config = config_of(tmp_path, TOML + 'version = "v"\n')
     file.write_text("".join(f'{{"id":"a","type":"t","v":{v}}}\n' for v in (0, 1, 2, 3)))
     sync(config)
     assert [row[3] for row in rows(config)] == [0, 1, 2, 3]
+    (tmp_path / "events-2.ndjson").write_text('{"id":"b","type":"t","v":0}\n{"id":"a","type":"t","v":3}\n')
+    with pytest.raises(
+        LineError, match=r"events-2\.ndjson:2: version 3 .* is not above the version 3 that the log has"
+    ):
+        sync(config)
+
+
+def test_a_mapping_that_nothing_fits_is_mended_and_synced_again(tmp_path):
+    (tmp_path / "events.ndjson").write_text("\n" + lines(0, 25))
+    wrong = TOML.replace('"id"', '"idd"') + 'on_bad_line = "reject"\n'
+    for _ in range(2):
+        with pytest.raises(SourceError) as raised:
+            sync(config_of(tmp_path, wrong))
+        said = str(raised.value)
+        assert "source s: no record fits its mapping, 25 were rejected; the first is " in said
+        assert "events.ndjson:2: aggregate_id: there is no idd (did you mean id?); the record has id, type, n" in said
+        assert len((tmp_path / "state" / "rejects" / "s.ndjson").read_text().splitlines()) == 25
+    report = sync(config_of(tmp_path, TOML + 'on_bad_line = "reject"\n'))
+    assert (report.events, report.sources[0].rejected, report.sources[0].rejected_before) == (25, 0, 0)
+    # Once events are in the log the mapping stays, and a later sync may reject all that is new.
+    with pytest.raises(SourceError, match="aggregate_id is idd, but the events in the log were read with id"):
+        sync(config_of(tmp_path, wrong))
+    (tmp_path / "events-2.ndjson").write_text("{bad\n")
+    assert sync(config_of(tmp_path, TOML + 'on_bad_line = "reject"\n')).sources[0].rejected == 1
+
+
+def test_a_mapping_may_change_as_long_as_no_event_is_in_the_log(tmp_path):
+    (tmp_path / "events.csv").write_text("id,kind\na,t\n")
+    csv = TOML.replace("events*.ndjson", "events.csv").replace('"ndjson"', '"csv"')
+    for _ in range(2):
+        with pytest.raises(SourceError, match="kind"):
+            sync(config_of(tmp_path, csv.replace('"type"', '"kin"')))
+    (tmp_path / "events.csv").write_text("id,kind\n,t\n")
+    with pytest.raises(LineError, match="look at aggregate_id of"):
+        sync(config_of(tmp_path, csv.replace('"type"', '"kind"')))
+    assert sync(config_of(tmp_path, csv.replace('"type"', '"kind"').replace('"id"', '"kind"'))).events == 1
 
 
 def test_a_changed_file_stops_the_sync_and_leaves_the_log(tmp_path):
@@ -278,6 +321,10 @@ def test_any_schedule_of_syncs_gives_the_same_log(tmp_path_factory, cuts, bad):
     whole = "".join(lines(k, k + 1) if k not in bad else "{\n" for k in range(30))
     for place in sorted({min(c, len(whole)) for c in cuts} | {len(whole)}):
         (folder / "events.ndjson").write_text(whole[:place])
-        sync(config)
+        if set(whole[:place].split("\n")[:-1]) == {"{"}:
+            with pytest.raises(SourceError, match="no record fits"):
+                sync(config)
+        else:
+            sync(config)
     assert names(config) == [f"e{k}" for k in range(30) if k not in bad]
     assert [row[0] for row in rows(config)] == list(range(1, 31 - len(bad)))
