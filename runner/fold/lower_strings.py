@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-from types import NoneType
 
 from runner.fold.lower import Lowering, calls, expression, method
 from runner.fold.lower_names import constant, plain
-from runner.fold.types import BOOL, INT, STR, ListType, StateListType, TupleType, Value, describe
+from runner.fold.types import BOOL, INT, STR, ListType, NoneType, StateListType, TupleType, Value, describe
 from runner.values import Kind, ValueType
 
 __all__ = ["concatenated", "text_of"]
@@ -22,8 +21,10 @@ def concatenated(c: Lowering, left: Value, right: Value) -> Value:
 
 def text_of(c: Lowering, node: ast.AST, value: Value) -> Value:
     """str(value); "None" where an Optional has no value."""
-    if value.known and type(value.constant) in (str, int, bool, float, NoneType):
+    if value.known and type(value.constant) in (str, int, bool, float):
         return constant(c, node, str(value.constant))
+    if isinstance(value.type, NoneType):  # also of a local that was only ever None
+        return constant(c, node, "None")
     value = plain(c, value)
     if not value.valid:
         return _text_of(c, node, value)

@@ -117,7 +117,8 @@ class Shown(Projection):
 
     @on(Absent)
     def absent(self, e: Absent) -> None:
-        self.text = f"{e.text}/{e.number}/{e.flag}/{e.who}/{e.kind}/{None}"
+        nothing = None
+        self.text = f"{e.text}/{e.number}/{e.flag}/{e.who}/{e.kind}/{None}{nothing}"
         self.other = str(e.text) + str(e.number) + str(e.flag) + str(e.who) + str(e.kind) + str(self.before)
         self.before = f"{self.before}"[-9:] if e.flag is None else None
         self.seen.append(e.number)
