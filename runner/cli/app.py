@@ -107,7 +107,7 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     as_json = "--json" in arguments
     try:
-        result = application.main(args=list(arguments), prog_name="runner", standalone_mode=False)
+        result = application.main(args=_common_behind(arguments), prog_name="runner", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except KeyboardInterrupt:
         return _interrupted(as_json)
@@ -122,6 +122,28 @@ def run(arguments: Sequence[str]) -> int:
         if debug and not isinstance(error, click.ClickException):
             raise
         return report_error(error, as_json=as_json)
+
+
+def _common_behind(arguments: Sequence[str]) -> list[str]:
+    """--config, --json and --debug that stand before the command, or between `jobs` and its own, moved behind it."""
+    common, rest = _split_common(arguments)
+    command = rest[:1]
+    if command == ["jobs"]:
+        more, behind = _split_common(rest[1:])
+        common += more
+        command += behind[:1] if behind[:1] and not behind[0].startswith("-") else []
+        rest = ["jobs", *behind]
+    # At once behind the command: the same option given there once more comes later and counts.
+    return [*command, *common, *rest[len(command) :]] if command and command[0] in COMMANDS else [*rest, *common]
+
+
+def _split_common(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    common, rest = list[str](), list(arguments)
+    while rest and rest[0].partition("=")[0] in ("--config", "--json", "--debug"):
+        taken = 2 if rest[0] == "--config" else 1
+        common += rest[:taken]
+        rest = rest[taken:]
+    return common, rest
 
 
 def _interrupted(as_json: bool) -> int:

@@ -113,9 +113,10 @@ def _may_write(files: list[Path], *, force: bool, asks: bool) -> None:
     if not there or force:
         return
     names = " and ".join(there)
+    exists = "exists" if len(there) == 1 else "exist"
     if not (asks and sys.stdin.isatty()):
-        raise ConfigError(f"{names} exists", hint="--force overwrites")
-    if not click.confirm(f"{names} exists; overwrite?", err=True):
+        raise ConfigError(f"{names} {exists} already", hint="--force overwrites")
+    if not click.confirm(f"{names} {exists} already; overwrite?", err=True):
         raise ConfigError(f"{names} left as it was")
 
 

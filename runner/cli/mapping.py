@@ -76,6 +76,7 @@ _VERSION = (
     "originator_version",
     "revision",
     "sequence_number",
+    "ver",
 )
 _POSITION = (
     "position",

@@ -222,7 +222,7 @@ def _check_zone(table: Table, zone: str) -> None:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
         raise table.wrong(
-            "recorded_at.zone", f"is {zone!r}, which no zone is called", "Europe/Prague, UTC ..."
+            "recorded_at.zone", f"is {zone!r}, and there is no zone of that name", "Europe/Prague, UTC ..."
         ) from None
 
 

@@ -72,6 +72,7 @@ def recorded(ledger: Ledger, job: NewJob, listener: Listener, *, resumes: str = 
         finished("failed", f"{type(error).__name__}: {error}")
         raise
     except BaseException as error:
-        finished("interrupted", "interrupted (Ctrl-C)" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
+        pressed = isinstance(error, KeyboardInterrupt)
+        finished("interrupted", "interrupted (Ctrl-C)" if pressed else type(error).__name__)
         raise
     finished("succeeded")

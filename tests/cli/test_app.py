@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -69,6 +70,20 @@ def test_without_a_config_the_error_says_what_to_do(tmp_path: object, capsys: py
     assert captured.err.startswith("error: ")
     assert "runner init" in captured.err
     assert json.loads(captured.out)["error"]["exit_code"] == 2
+
+
+@pytest.mark.parametrize("before", [["--json"], ["--json", "--debug"]])
+def test_common_options_may_stand_before_the_command(
+    before: list[str], tmp_path: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (config := Path(f"{tmp_path}/runner.toml")).write_text("")
+    for common in (["--config", str(config)], [f"--config={config}"]):
+        assert app.run([*before, *common, "status"]) == 0
+        assert json.loads(capsys.readouterr().out)["read_models"] == []
+        assert app.run([*before, *common, "jobs", "list"]) == 0
+        assert json.loads(capsys.readouterr().out)["jobs"] == []
+        assert app.run(["jobs", *before, *common, "list"]) == 0
+        assert json.loads(capsys.readouterr().out)["jobs"] == []
 
 
 ERRORS: list[tuple[Exception, int, str]] = [

@@ -24,7 +24,7 @@ def test_a_line_a_projection_with_count_reason_and_place(project: Project) -> No
     assert summary.endswith("first at position 1,500")
     place = summary.rpartition("(")[2].partition(")")[0]
     file, _, line = place.rpartition(":")
-    assert "def counted" in Path(file).read_text().splitlines()[int(line) - 1]
+    assert "def counted" in "".join(Path(file).read_text().splitlines()[int(line) - 1 : int(line) + 1])
     assert other.startswith("other: 1 partition folded")
     assert other.endswith("out of range in seen, first at position 3")
 

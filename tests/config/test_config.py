@@ -131,7 +131,7 @@ columns = ["region", "order", "at", "v", "n", "tenant", "a", "b"]
         (SOURCE + "recorded = 'x'\n", "sources.s.recorded is not a setting (did you mean recorded_at?"),
         (SOURCE + "recorded_at = {path = 'x', fromat = 'iso'}\n", "sources.s.recorded_at.fromat is not a setting"),
         (SOURCE + "recorded_at = {path = 'x', format = 'unix'}\n", "sources.s.recorded_at.format is 'unix'"),
-        (SOURCE + "recorded_at = {path = 'x', zone = 'Europe/Prag'}\n", "'Europe/Prag', which no zone is called"),
+        (SOURCE + "recorded_at = {path = 'x', zone = 'Europe/Prag'}\n", "'Europe/Prag', and there is no zone"),
         (SOURCE + "recorded_at = {path = 'x', format = 'epoch', zone = 'UTC'}\n", "does not go with an epoch"),
         (SOURCE + "version = ['a', 'b']\n", "sources.s.version takes one path"),
         (SOURCE + "position = {constant = '1'}\n", "sources.s.position takes one path"),
