@@ -25,9 +25,11 @@ REBUILD_CRASHES = [*(f"rebuild.{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8)), "rebuild
 FIRST_CRASHES = ["rebuild.2", "rebuild.3:3", "rebuild.6", "rebuild.7"]
 """Tried on a project without any read model too."""
 UPDATE_CRASHES = [*(f"update.{n}" for n in (1, 2, 3, 4, 5)), "update.2:3"]
+SETTLE_CRASHES = [f"settle.{n}" for n in (1, 2, 3, 4)]
+"""An update that compacts what it and the one before wrote."""
 ROLLBACK_CRASHES = [f"rollback.{n}" for n in (1, 2)]
 
-SWITCH = {"rebuild": 7, "update": 4, "rollback": 1}
+SWITCH = {"rebuild": 7, "update": 4, "settle": 0, "rollback": 1}
 """From this step on the new rows are live."""
 
 
@@ -46,6 +48,10 @@ def walks() -> list[dict[str, Any]]:
     for crash in ["", *UPDATE_CRASHES]:
         before = [FIRST, REBUILD, SECOND]
         made.append({"before": before, "crash": crash, "run": UPDATE, "again": UPDATE, "name": f"update-{crash}"})
+    # The update was live already: what the dead run left goes with the next commit.
+    for crash in ["", *SETTLE_CRASHES]:
+        before = [["append", {"from": 0, "to": 80}], REBUILD, ["append", {"from": 80, "to": 160}], UPDATE, SECOND]
+        made.append({"before": before, "crash": crash, "run": UPDATE, "again": REBUILD, "name": f"settle-{crash}"})
     for crash in ["", *ROLLBACK_CRASHES]:
         before = [FIRST, REBUILD, SECOND, REBUILD, REBUILD]
         again = ["rollback", {"name": "accounts", "to": 2}] if crash else UPDATE
@@ -76,7 +82,7 @@ def bytes_of(live: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_walks_go_through_every_step() -> None:
-    wanted = {step for step in STEPS if step.startswith(("rebuild.", "update.", "rollback."))}
+    wanted = {step for step in STEPS if step.startswith(("rebuild.", "update.", "settle.", "rollback."))}
     assert {w["crash"].partition(":")[0] for w in walks()} - {""} == wanted
 
 
@@ -90,6 +96,11 @@ def test_a_rebuild_killed_and_resumed(results: dict[str, dict[str, Any]], kind: 
 @pytest.mark.parametrize("crash", UPDATE_CRASHES)
 def test_an_update_killed_and_run_again(results: dict[str, dict[str, Any]], crash: str) -> None:
     check(results[f"update-{crash}"], results["update-"], "update", crash)
+
+
+@pytest.mark.parametrize("crash", SETTLE_CRASHES)
+def test_an_update_killed_while_it_compacts(results: dict[str, dict[str, Any]], crash: str) -> None:
+    check(results[f"settle-{crash}"], results["settle-"], "settle", crash)
 
 
 def test_a_rebuild_killed_and_begun_anew(results: dict[str, dict[str, Any]]) -> None:
