@@ -81,7 +81,7 @@ def _effect(step: ExplainedStep) -> list[str]:
     if step.failure:
         return [f"{step.handler} failed: {step.failure}"]
     if not step.handler:
-        return ["no handler: passed over"]
+        return [f"{step.passed_over}: passed over"]
     if step.deleted:
         return ["the row is deleted"]
     before, after = step.before or {}, step.after or {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +40,7 @@ __all__ = ["ExplainedStep", "Explanation", "explain"]
 
 @dataclass(frozen=True)
 class ExplainedStep:
-    """One event in the life of a row. handler "": the event had none and was passed over.
+    """One event in the life of a row. handler "": it was passed over, for the reason in ``passed_over``.
 
     key: the row's key columns. before and after: the state's fields; before None: the row began, after None: it
     was deleted (or, with ``failure``, the handler failed). element: index in the event's list. payload: the JSON text
@@ -61,6 +62,7 @@ class ExplainedStep:
     after: Mapping[str, Any] | None = None
     changed: tuple[str, ...] = ()
     failure: str = ""
+    passed_over: str = ""
 
     @property
     def deleted(self) -> bool:
@@ -98,8 +100,9 @@ def explain(
     """The row of this key, from its first event to ``to`` or the log's end.
 
     key: values of the key columns in order, as they are or as text ("a-1", "2026-01-01", "none" for None). For keys of
-    the aggregate the parts behind the id may be left out. source (its namespace) and tenant: which aggregate, where
-    several have the id. Raises JobError where the log has no such aggregate, ConfigError where the key has other parts.
+    the aggregate the parts behind the id may be left out; with them, only events that touch the row come. source (its
+    namespace) and tenant: which aggregate, where several have the id. Raises JobError where the log has no such
+    aggregate or no event of the row, ConfigError where the key has other parts.
     """
     (definition,) = chosen_definitions(config, [name])
     wanted = _key(definition, key)
@@ -117,12 +120,28 @@ def explain(
             scope, hi, lo = _aggregate(log, wanted[0], source, tenant)
             raw = list(log.raw(log.partition_of(hi), START, cut.position, (hi, lo)))
             steps, scans = reader.aggregate(scope, hi, lo, raw), len(raw)
+            if reader.one_child:
+                steps = _there(steps, definition, wanted)
         return Explanation(definition, wanted, cut, scans, _closing(stack.pop_all(), steps))
 
 
 def _closing(stack: ExitStack, steps: Iterator[ExplainedStep]) -> Iterator[ExplainedStep]:
     with stack:
         yield from steps
+
+
+def _there(
+    steps: Iterator[ExplainedStep], definition: ProjectionDefinition, key: tuple[str, ...]
+) -> Iterator[ExplainedStep]:
+    """The same steps. Raises JobError at once where there are none."""
+    first = next(steps, None)
+    if first is None:
+        names = ", ".join(part.name for part in definition.key)
+        raise JobError(
+            f"the log has no event of the row {key!r} of {definition.name}",
+            hint=f"the key is ({names}); `runner explain {definition.name} {key[0]}` shows all rows of {key[0]!r}",
+        )
+    return chain((first,), steps)
 
 
 def _key(definition: ProjectionDefinition, key: Sequence[object]) -> tuple[str, ...]:
@@ -168,6 +187,8 @@ class _Reader:
 
     def __init__(self, definition: ProjectionDefinition, log: Log, to: Position, key: tuple[str, ...]) -> None:
         self.definition, self.log, self.to, self.key = definition, log, to, key
+        self.one_child = not definition.merged and 1 < len(definition.key) == len(key)
+        """The whole key of a child row is given: what does not touch it is left out."""
         identity = ("source", "tenant") if len(log.scopes) > 1 else ()
         self.names = LogNames(log.types, log.scopes or (("", ""),), identity)
         self.columns = definition.payload_columns(log.types)
@@ -192,11 +213,12 @@ class _Reader:
                 if step.failure:
                     return
                 step = next(steps, None)
-            if not handled:
+            if not handled and not self.one_child:
                 source, tenant = self.names.scopes[scope]
                 yield ExplainedStep(
                     event.position, event.type, event.aggregate_id, source, tenant, event.version, event.recorded_at,
                     event.payload,
+                    passed_over="no element" if self.definition.handlers_of(event.type) else "no handler",
                 )  # fmt: skip
 
     def merged(self) -> Iterator[ExplainedStep]:

@@ -46,10 +46,16 @@ def test_the_life_of_an_aggregates_row(project: Project) -> None:
 def test_child_rows_by_whole_key_or_by_aggregate(project: Project) -> None:
     lines = [{"sku": "s1", "quantity": 2}, {"sku": "s2", "quantity": 1}]
     project.append([Sent("a", "bought", {"lines": lines}), Sent("a", "bought", {"lines": lines[:1]})])
-    steps = [s for s in explain(project.config, "items", ["a", "s1"]) if s.handler]
+    project.append([Sent("a", "bought", {"lines": []}), Sent("a", "moved", {"amount": 1})])
+    steps = list(explain(project.config, "items", ["a", "s1"]))
     assert [(s.position, s.element, s.after) for s in steps] == [(1, 0, {"quantity": 2}), (2, 0, {"quantity": 4})]
-    every = [s for s in explain(project.config, "items", ["a"]) if s.handler]
+    every = list(explain(project.config, "items", ["a"]))
     assert [s.key["sku"] for s in every if s.key] == ["s1", "s2", "s1"]
+    assert [(s.position, s.passed_over) for s in every if not s.handler] == [(3, "no element"), (4, "no handler")]
+    with pytest.raises(JobError, match=r"no event of the row \('a', 's9'\) of items .*`runner explain items a` shows"):
+        explain(project.config, "items", ["a", "s9"])
+    with pytest.raises(JobError, match="no event of the row"):
+        explain(project.config, "items", ["a", "s2"], to=0)
 
 
 def test_merged_keys_take_a_scan_and_end_at_the_live_row(project: Project) -> None:
