@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from runner.cli.notes import note_lines
 from runner.cli.options import session_command
-from runner.cli.output import count, emit_json, print_table, print_text, rate
+from runner.cli.output import count, emit_json, print_table, print_text, rate, say
 from runner.cli.place import checked_place
 from runner.cli.rebuild import NUMERIC, PROJECTION_COLUMNS
 from runner.cli.running import chosen_names, engine_options, metrics_options, projections_as_rows, running
+from runner.errors import FingerprintChanged, ReadModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runner.cli.options import Session
     from runner.cli.running import EngineOptions, MetricsOptions
+    from runner.config import Config
+    from runner.jobs.reports import UpdateReport
 
 __all__ = ["command"]
 
 
 @session_command("update", exits=(4, 6, 7, 8, 9))
 @click.argument("names", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All projections that runner.toml names.")
+@click.option(
+    "--all", "everything", is_flag=True, help="All projections that runner.toml names; the default is those live."
+)
 @click.option("--to", default=None, metavar="PLACE", help="Up to a position, a time with its zone, or SOURCE:POSITION.")
 @engine_options
 @metrics_options
@@ -34,21 +41,54 @@ def command(
     to: str | None,
     engine: EngineOptions,
     metrics: MetricsOptions,
-) -> None:
+) -> int:
     """Fold what the log has beyond each checkpoint, and write only the rows that changed or went.
 
-    A projection that was edited since its read model was made is refused: rebuild it. Reads the log, not the sources:
+    Without NAMES: all live read models. A projection that was edited since its read model was made is refused, with
+    exit code 8, after the others are up to date: rebuild it. Reads the log, not the sources:
     `runner sync` comes first.
     """
     from runner.jobs.update import update
 
-    chosen = chosen_names(names, everything)
+    chosen = chosen_names(names, everything) if names or everything else "live"
     to = checked_place(session, to)
+    wanted, changed = _sorted_out(session.config, chosen)
     with running(session, metrics, "update") as (_, listener):
-        report = update(session.config, chosen, to=to, listener=listener, **engine.arguments)
+        report = update(session.config, wanted, to=to, listener=listener, **engine.arguments)
     if session.as_json:
-        emit_json({**asdict(report), "events_per_second": report.events_per_second})
-        return
+        emit_json({**asdict(report), "events_per_second": report.events_per_second, "refused": changed})
+    else:
+        _show(report, session)
+    for name in changed:
+        say(f"error: {name} was changed since its read model was made, and was not updated\n  `runner rebuild {name}`")
+    return FingerprintChanged.exit_code if changed else 0
+
+
+def _sorted_out(config: Config, chosen: Sequence[str] | Literal["all", "live"]) -> tuple[Any, list[str]]:
+    """(what to update, projections that changed since); where nothing else is left, the job is to tell why."""
+    from runner.config import load_definitions
+    from runner.sinks.read_models import ReadModels
+
+    definitions = load_definitions(config, None if isinstance(chosen, str) else list(chosen))
+    models = ReadModels(config.read_models.path)
+    wanted: list[str] = []
+    changed: list[str] = []
+    for definition in definitions:
+        try:
+            live = models.live(definition.name)
+        except ReadModelError:
+            wanted.append(definition.name)  # damaged: the job folds it again, or says why it cannot
+            continue
+        if live is None and chosen == "live":
+            continue
+        same = live is None or live.fingerprint == definition.fingerprint
+        (wanted if same else changed).append(definition.name)
+    if not wanted:
+        return [d.name for d in definitions] or "all", []
+    return wanted, changed
+
+
+def _show(report: UpdateReport, session: Session) -> None:
     for name, reason in report.folded_again.items():
         print_text(f"{name} was folded again from the first event: {reason}")
     if report.nothing_new:

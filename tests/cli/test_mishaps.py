@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from order_project import order
 
 if TYPE_CHECKING:
     from order_project import Project
@@ -101,3 +105,26 @@ def test_explain_tells_wrong_keys_from_unknown_ones(built: Project) -> None:
     assert error["message"].endswith("and 1 part was given")
     assert built.json("explain", "summary", "nobody", code=1)["error"]["kind"] == "JobError"
     assert built.json("explain", "event_counts", "order.paid", "2020-01-01", code=1)["error"]["kind"] == "JobError"
+
+
+def test_update_without_names_takes_the_live_ones_and_refuses_a_changed_one_at_the_end(built: Project) -> None:
+    module = built.root / "events.py"
+    built.append(order(2, 2, "order.paid", 12, amount=2.5))
+    built.run("sync")
+    module.write_text(module.read_text().replace("self.events += 1", "self.events += 2"))
+    toml = built.root / "runner.toml"
+    toml.write_text(toml.read_text().replace('"projections.generic"', '"projections.generic", "projections.ledger"'))
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", "update", "--json", "--engine", "threads"],
+        cwd=built.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 8, done.stderr
+    report = json.loads(done.stdout)
+    assert report["refused"] == ["summary"]
+    assert {p["name"] for p in report["projections"]} == {"aggregate_summary", "event_counts"}
+    assert "`runner rebuild summary`" in done.stderr
+    lags = {m["name"]: m["lag"] for m in built.json("status")["read_models"]}
+    assert (lags["summary"], lags["event_counts"], lags["aggregate_summary"]) == (1, 0, 0)
