@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from source_cases import fields, read, read_all, source
 
 from runner.errors import LineError, SourceChanged, SourceError
 from runner.sources import columnar
-from runner.sources.jsontext import json_objects
+from runner.sources.jsontext import json_objects, readable
 
 TYPED = pa.table(
     {
@@ -182,3 +183,11 @@ def test_columns_as_json_against_python(column, cut):
     assert found == column.to_pylist()
     if len(column) and pa.types.is_float32(column.type):
         assert [np.float32(v) if v is not None else None for v in found] == column.to_pylist()
+
+
+@given(times=st.lists(st.none() | st.integers(-(2**56), 2**58), max_size=20), zone=st.sampled_from([None, "UTC"]))
+@settings(max_examples=60, deadline=None)
+def test_times_are_written_as_strftime_writes_them(times, zone):
+    column = pa.array(times, pa.timestamp("us"))
+    wanted = [t and t + ("Z" if zone else "") for t in pc.strftime(column, format="%Y-%m-%dT%H:%M:%S").to_pylist()]
+    assert readable(column.cast(pa.timestamp("us", zone))).to_pylist() == wanted
