@@ -30,6 +30,7 @@ TEXT = "".join(json.dumps(r) + "\n" for r in RECORDS).encode()
         ("e.ndjson.gz", gzip.compress(TEXT)),
         ("e.ndjson.zst", zstandard.ZstdCompressor().compress(TEXT)),
     ],
+    ids=["plain", "jsonl", "gzip", "zstd"],  # gzip writes the time into its bytes
 )
 def test_ndjson_however_compressed(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
