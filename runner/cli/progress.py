@@ -69,6 +69,11 @@ class _Running:
             return min(1.0, self.octets / self.total_octets)
         return None
 
+    @property
+    def writes_last(self) -> bool:
+        """A sync has read all of its source; what it read last is not written yet."""
+        return self.stage == "sync" and self.part == 1.0
+
     def remaining(self, now: float) -> float | None:
         part = self.part
         return (now - self.started) * (1 - part) / part if part else None
@@ -184,6 +189,9 @@ class _Lines(_Display):
         now = time.monotonic()
         part = running.part
         far_enough = part is None or part - self._last_part >= LINE_EVERY_PART
+        if running.writes_last and now - running.started >= LINE_EVERY_SECONDS and self._last_part < 1:
+            self._last_time = 0.0  # said at once: the next line may be long in coming
+            far_enough = True
         if now - self._last_time < LINE_EVERY_SECONDS or not far_enough:
             return
         self._last_time, self._last_part = now, part or 0.0
@@ -191,7 +199,9 @@ class _Lines(_Display):
         pieces = [f"{count(running.events)} events", rate(running.events, now - running.started)]
         if part is not None:
             pieces.insert(0, f"{part:.0%}")
-        if left is not None:
+        if running.writes_last:
+            pieces.append("writing the last segment")
+        elif left is not None:
             pieces.append(f"{seconds(left)} left")
         self._write(f"{_WORDS[running.stage]}: {', '.join(pieces)}")
 
@@ -233,6 +243,8 @@ class _Bars(_Display):
             figures += f"  {size(running.octets)} of {size(running.total_octets)}"
         part = "" if running.part is None else f"{running.part:.0%}"
         remaining = f"{seconds(left)} left" if left is not None else ""
+        if running.writes_last:
+            remaining = "writing the last segment"
         self._progress.update(task, total=total, completed=done, part=part, figures=figures, left=remaining)
 
     def finished(self, running: _Running, elapsed: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ __all__ = [
     "stage_rows",
 ]
 
+PREPARING_SECONDS = 2.0
+_PREPARING = "preparing: kernels that are new are compiled, once; later runs load them from the cache"
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
@@ -105,8 +108,10 @@ def running(session: Session, metrics: MetricsOptions, what: str) -> Iterator[tu
     if file is not None:
         _may_write(file)
     with watching() as watch:
+        told = _TellsPreparing(watch)
         if port is None and file is None and not gateway:
-            yield watch, watch
+            with told:
+                yield watch, told
             return
         from runner.metrics.prometheus import Metrics
 
@@ -114,11 +119,12 @@ def running(session: Session, metrics: MetricsOptions, what: str) -> Iterator[tu
 
         def both(fact: Fact) -> None:
             counted(fact)
-            watch(fact)
+            told(fact)
 
         server = counted.serve(port) if port is not None else None
         try:
-            yield watch, both
+            with told:
+                yield watch, both
         finally:
             if server is not None:
                 server.close()
@@ -126,6 +132,25 @@ def running(session: Session, metrics: MetricsOptions, what: str) -> Iterator[tu
                 _warned(lambda: counted.write_textfile(file))
             if gateway:
                 _warned(lambda: counted.push(gateway, f"runner_{what}"))
+
+
+class _TellsPreparing:
+    """Passes facts on to a watch, and says what goes on where the first of them is long in coming."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._timer = threading.Timer(PREPARING_SECONDS, watch.say, (_PREPARING,))
+        self._timer.daemon = True
+
+    def __call__(self, fact: Fact) -> None:
+        self._timer.cancel()
+        self._watch(fact)
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
 
 
 def _may_write(file: Path) -> None:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from runner import stats
-from runner.cli import output, progress
+from runner.cli import output, progress, running
 
 if TYPE_CHECKING:
     import pytest
@@ -114,3 +114,35 @@ def test_of_many_rejected_lines_the_first_ten_are_shown() -> None:
     assert len(lines) == 11
     assert "rejects file" in lines[10]
     assert watch.rejected == 500
+
+
+def test_a_sync_that_has_read_all_says_that_it_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    stream = io.StringIO()
+    with progress.watching(stream=stream) as watch:
+        watch(stats.StageStarted("sync"))
+        clock.now += 2
+        watch(stats.EventsRead("a", 100, 1, 99, 100))
+        clock.now += 0.1
+        watch(stats.EventsRead("a", 1, 1, 100, 100))
+        watch(stats.EventsRead("a", 0, 1, 100, 100))
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[1].endswith("writing the last segment")
+
+
+def test_what_takes_long_before_the_first_fact_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "PREPARING_SECONDS", 0.01)
+    said: list[str] = []
+    watch = progress.Watch(progress._Display())
+    monkeypatch.setattr(watch, "say", said.append)
+    slow = running._TellsPreparing(watch)
+    with slow:
+        slow._timer.join()
+    assert "compiled, once" in said[0]
+    monkeypatch.setattr(running, "PREPARING_SECONDS", 60.0)
+    quick = running._TellsPreparing(watch)
+    with quick:
+        quick(stats.JobStarted("j", "rebuild"))
+        quick._timer.join()
+    assert len(said) == 1
