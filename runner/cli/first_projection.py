@@ -79,6 +79,15 @@ class _Field:
     path: Path
 
 
+def fitting(path: Path, shape: ValueShape, expected: int, *, texts_only: bool) -> Guess:
+    """``guess``, but amounts of money, by the name, are exact."""
+    made = guess(shape, expected, texts_only=texts_only)
+    money = any(word in path[-1].lower() for word in _MONEY)
+    if made.annotation == "float" and 0 < shape.scale <= MONEY_SCALE and money:
+        return Guess("Decimal", scale=max(shape.scale, 2), optional=made.optional)
+    return made
+
+
 class _Writer:
     def __init__(self, texts_only: bool, *, timed: bool) -> None:
         self._texts_only = texts_only
@@ -124,14 +133,8 @@ class _Writer:
         found = leaves(shape)
         for path, inner, expected in found[:MOST_FIELDS]:
             # A value under an object that is sometimes missing is itself sometimes missing.
-            made = guess(inner, max(expected, shape.seen), texts_only=self._texts_only)
+            made = fitting(path, inner, max(expected, shape.seen), texts_only=self._texts_only)
             where = _shown(".".join(path))
-            if (
-                made.annotation == "float"
-                and 0 < inner.scale <= MONEY_SCALE
-                and any(w in path[-1].lower() for w in _MONEY)
-            ):
-                made = Guess("Decimal", scale=max(inner.scale, 2), optional=made.optional)
             if not all(path):
                 notes.append(f"left out: {where} (a key without a name)")
                 continue

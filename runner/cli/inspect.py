@@ -71,7 +71,7 @@ def _source(session: Session, name: str, limit: int | None, *, fields: bool) -> 
     from runner.cli.inspection import Inspection
     from runner.sources import open_source
 
-    found = Inspection()
+    found = Inspection(texts_only=session.config.sources[name].format == "csv")
     bad: list[dict[str, Any]] = []
     reader = open_source(session.config.sources[name])
     problem = ""

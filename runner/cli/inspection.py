@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from runner.cli.shapes import ValueShape, guess, leaves
+from runner.cli.first_projection import fitting
+from runner.cli.shapes import ValueShape, leaves
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,7 +37,9 @@ class _Sample:
 class Inspection:
     """Add batches with columns tenant, aggregate_id, type, recorded_at and, if there, payload; then ask ``result``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, texts_only: bool = False) -> None:
+        """texts_only: the source knows no numbers (CSV), so digits are numbers."""
+        self._texts_only = texts_only
         self.events = 0
         self.without_time = 0
         self._first: datetime | None = None
@@ -119,14 +122,16 @@ class Inspection:
                     for i in largest.tolist()
                 ],
             },
-            "fields": {name: _fields(self._samples[name]) for name in sorted(self._samples)},
+            "fields": {
+                name: _fields(self._samples[name], texts_only=self._texts_only) for name in sorted(self._samples)
+            },
         }
 
 
-def _fields(sample: _Sample) -> list[dict[str, Any]]:
+def _fields(sample: _Sample, *, texts_only: bool) -> list[dict[str, Any]]:
     found = []
     for path, shape, expected in leaves(sample.shape):
-        made = guess(shape, max(expected, sample.shape.seen))
+        made = fitting(path, shape, max(expected, sample.shape.seen), texts_only=texts_only)
         found.append(
             {
                 "path": ".".join(path),

@@ -128,3 +128,16 @@ def test_update_without_names_takes_the_live_ones_and_refuses_a_changed_one_at_t
     assert "`runner rebuild summary`" in done.stderr
     lags = {m["name"]: m["lag"] for m in built.json("status")["read_models"]}
     assert (lags["summary"], lags["event_counts"], lags["aggregate_summary"]) == (1, 0, 0)
+
+
+def test_inspect_guesses_the_types_that_init_wrote(project: Project) -> None:
+    project.run("init", "orders.ndjson")
+    written = (project.root / "events.py").read_text()
+    fields = {f["path"]: f["type"] for f in project.json("inspect")["orders"]["fields"]["order.placed"]}
+    assert fields["amount"] == "Decimal"
+    assert "amount: Decimal" in written
+    (project.root / "sales.csv").write_text("id,kind,pieces\na,sold,3\nb,sold,4\na,sold,5\n")
+    project.run("init", "sales.csv", "--force", "--aggregate-id", "id", "--type", "kind")
+    fields = {f["path"]: f["type"] for f in project.json("inspect")["sales"]["fields"]["sold"]}
+    assert fields["pieces"] == "int"
+    assert "pieces: int" in (project.root / "events.py").read_text()
