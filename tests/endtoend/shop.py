@@ -1,4 +1,4 @@
-"""A shop's project as a user has it: event file, runner.toml, projections; what must come out of it, computed plainly."""
+"""A shop's project as a user has it: event file, runner.toml, projections; and the rows that must come out of it."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def event(number: int, version: int, kind: str, at: int, **data: object) -> dict
 
 
 def history(count: int, seed: int = 5) -> list[dict[str, Any]]:
-    """So many events of about a sixth as many baskets."""
+    """The first so many events of one endless history of 60 baskets."""
     draw = random.Random(seed)
     versions: Counter[int] = Counter()
     made = []
     for at in range(count):
-        number = draw.randrange(max(count // 6, 1))
+        number = draw.randrange(60)
         versions[number] += 1
         kind = draw.choices(("basket.opened", "lines.added", "basket.dropped", "basket.seen"), (2, 8, 1, 1))[0]
         data: dict[str, Any] = {}

@@ -1,0 +1,117 @@
+"""Run as a script: whole command lines killed at commit steps, each in a forked child of a clean process.
+
+Forked, since a new process takes a second to import what all of them need; the child then is what ``runner`` is.
+
+``command_walk.py PLACES WORK`` reads a list of walks from stdin, {"step", "before": a directory in PLACES, "command",
+"again"}, does them in WORK, and writes a JSON line for each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import io
+import json
+import os
+import pkgutil
+import shutil
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shop import NAMES, Shop
+
+import runner
+from runner.cli import app
+from runner.config import load_config, load_definitions
+from runner.fold.plan import plan_fold
+from runner.log import Log
+from runner.sinks.export import canonical
+from runner.sinks.read_models import ReadModels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def forked(work: Callable[[], int], *, crash: str = "") -> int:
+    """The exit code of a child that does ``work``; minus the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        os.environ["RUNNER_CRASH_AT"] = crash
+        try:
+            os._exit(work())
+        except BaseException:
+            traceback.print_exc()
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def command(shop: Shop, arguments: list[str]) -> int:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return app.run([*arguments, "--config", str(shop.config)])
+
+
+def told(shop: Shop, file: Path) -> int:
+    """What users see, and what the log holds."""
+    models = ReadModels(shop.root / "read_models")
+    found: dict[str, Any] = {}
+    for name in NAMES:
+        live = models.live(name)
+        found[name] = live and [
+            hashlib.sha256(canonical(models.table(name, live), live.shape.key)).hexdigest(),
+            int(live.position),
+            live.number,
+        ]
+    with models.connect() as connection:
+        rows = {n: connection.execute(f"SELECT count(*) FROM {n}").fetchall()[0][0] for n in NAMES if found[n]}
+    with Log.open(shop.root / "log") as log:
+        content = [log.events, log.digest]
+    file.write_text(json.dumps({"read_models": found, "rows": rows, "log": content}))
+    return 0
+
+
+def seen(shop: Shop) -> Any:
+    file = shop.root.with_name("seen.json")
+    code = forked(lambda: told(shop, file))
+    return json.loads(file.read_text()) if code == 0 else {"failed": code}
+
+
+def import_all() -> None:
+    """What the commands import when they need it: no child then has to. Ray alone is of no use here."""
+    for module in pkgutil.walk_packages(runner.__path__, "runner."):
+        if module.name not in ("runner.__main__", "runner.engine.ray"):
+            importlib.import_module(module.name)
+
+
+def main() -> None:
+    import_all()
+    places = {place.name: place for place in Path(sys.argv[1]).iterdir()}
+    work = Path(sys.argv[2]) / "shop"
+    shutil.copytree(places["built"], work)
+    shop = Shop(work)
+    with Log.open(work / "log") as log:
+        # Every child would load the kernel; loading starts no thread.
+        plan_fold(load_definitions(load_config(shop.config)), log.types).warm()
+    before: dict[str, Any] = {}
+    for walk in json.load(sys.stdin):
+        shutil.rmtree(work)
+        shutil.copytree(places[walk["before"]], work)
+        before[walk["before"]] = before.get(walk["before"]) or seen(shop)
+        killed = forked(lambda walk=walk: command(shop, walk["command"]), crash=walk["step"])  # type: ignore[misc]  # bound now
+        after_crash = seen(shop)
+        codes = [forked(lambda line=line: command(shop, line)) for line in walk["again"]]  # type: ignore[misc]  # bound now
+        left = [str(path.relative_to(work)) for path in work.rglob("*") if path.suffix in (".tmp", ".new")]
+        result = {
+            "before": before[walk["before"]],
+            "killed": killed,
+            "after_crash": after_crash,
+            "again": codes,
+            "after": seen(shop),
+        }
+        print(json.dumps({"step": walk["step"], "left": left, **result}), flush=True)  # noqa: T201 - what the test reads
+
+
+if __name__ == "__main__":
+    main()
