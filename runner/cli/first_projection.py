@@ -291,13 +291,17 @@ def _shown(text: str) -> str:
     return repr(text)[1:-1].replace('"', "'")
 
 
+_SHADOWED = {"field", "int", "float", "str", "bool", "list", "date", "datetime", "timedelta"}
+"""What the lines of a class below a field of that name still need."""
+
+
 def _identifier(text: str) -> str:
     """A Python name in snake_case that is neither a keyword nor what every event has."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)
     name = re.sub(r"\W+", "_", snake, flags=re.ASCII).strip("_").lower() or "value"
     if name[0].isdigit():
         name = f"n{name}"
-    if keyword.iskeyword(name) or name in HEADER or hasattr(Event, name):
+    if keyword.iskeyword(name) or name in HEADER or name in _SHADOWED or hasattr(Event, name):
         name += "_"
     return name
 
