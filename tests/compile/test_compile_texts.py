@@ -290,7 +290,7 @@ def test_dictionary_codes_are_no_numbers(both: Callable[..., Any], order: list[s
     assert both(Keeps).state(*events).high == max(order)
 
 
-class Painted(Event):
+class Sprayed(Event):
     name: Literal["red", "grün", "none"]
     short: Literal["red", "grün"] = "red"
 
@@ -299,13 +299,13 @@ class Paint(Projection):
     colour: Colour = Colour.BLUE
     name: Literal["none", "grün", "red"] = "none"
 
-    @on(Painted)
-    def painted(self, e: Painted) -> None:
+    @on(Sprayed)
+    def painted(self, e: Sprayed) -> None:
         self.name = e.short
         self.colour = Colour(e.name)
 
 
 def test_a_literal_makes_an_enum_or_another_literal_by_its_value(interpreted: Callable[..., Any]) -> None:
     made = interpreted(Paint)
-    assert made.state(Painted(name="grün", short="grün")).colour is Colour.GREEN
-    assert made.status(Painted(name="none")) == status.RANGE
+    assert made.state(Sprayed(name="grün", short="grün")).colour is Colour.GREEN
+    assert made.status(Sprayed(name="none")) == status.RANGE
