@@ -18,6 +18,7 @@ import pkgutil
 import shutil
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +73,21 @@ def told(shop: Shop, file: Path) -> int:
     return 0
 
 
-def seen(shop: Shop) -> Any:
+def seen(shop: Shop, *lines: list[str], crash: str = "") -> tuple[list[int], Any]:
+    """Give the commands, each in a child of its own; their exit codes, and what users see then."""
     file = shop.root.with_name("seen.json")
-    code = forked(lambda: told(shop, file))
-    return json.loads(file.read_text()) if code == 0 else {"failed": code}
+    file.unlink(missing_ok=True)
+
+    def last(line: list[str]) -> int:
+        code = command(shop, line)
+        told(shop, file)
+        return code
+
+    codes = [forked(partial(command, shop, line), crash=crash) for line in (lines if crash else lines[:-1])]
+    codes += [forked(partial(last, line)) for line in lines[-1:] if not crash]
+    if not file.exists():
+        forked(partial(told, shop, file))
+    return codes, json.loads(file.read_text())
 
 
 def import_all() -> None:
@@ -98,19 +110,21 @@ def main() -> None:
     for walk in json.load(sys.stdin):
         shutil.rmtree(work)
         shutil.copytree(places[walk["before"]], work)
-        before[walk["before"]] = before.get(walk["before"]) or seen(shop)
-        killed = forked(lambda walk=walk: command(shop, walk["command"]), crash=walk["step"])  # type: ignore[misc]  # bound now
-        after_crash = seen(shop)
-        codes = [forked(lambda line=line: command(shop, line)) for line in walk["again"]]  # type: ignore[misc]  # bound now
+        if walk["before"] not in before:
+            _, before[walk["before"]] = seen(shop)
+        (killed,), after_crash = seen(shop, walk["command"], crash=walk["step"])
+        again, after = seen(shop, *walk["again"])
         left = [str(path.relative_to(work)) for path in work.rglob("*") if path.suffix in (".tmp", ".new")]
         result = {
+            "step": walk["step"],
             "before": before[walk["before"]],
             "killed": killed,
             "after_crash": after_crash,
-            "again": codes,
-            "after": seen(shop),
+            "again": again,
+            "after": after,
+            "left": left,
         }
-        print(json.dumps({"step": walk["step"], "left": left, **result}), flush=True)  # noqa: T201 - what the test reads
+        print(json.dumps(result), flush=True)  # noqa: T201 - what the test reads
 
 
 if __name__ == "__main__":

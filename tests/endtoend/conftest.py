@@ -6,12 +6,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from shop import Shop, history, text
+from shop import FIRST, Shop, history, text
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-FIRST = 300
 
 
 @pytest.fixture

@@ -16,9 +16,11 @@ from typing import Any
 
 from runner.cli import app
 
-__all__ = ["NAMES", "Ended", "Shop", "event", "expected", "history", "text"]
+__all__ = ["FIRST", "NAMES", "Ended", "Shop", "event", "expected", "history", "text"]
 
 NAMES = ("baskets", "items", "days", "plain")
+FIRST = 300
+"""Events of the built shop."""
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 TOML = """
 [project]

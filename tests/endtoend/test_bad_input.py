@@ -7,8 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import FIRST
-from shop import event, expected, history, text
+from shop import FIRST, event, expected, history, text
 
 if TYPE_CHECKING:
     from shop import Shop

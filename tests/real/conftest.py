@@ -7,59 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
-from real_log import RealLog
+from real_log import BANK, FILES, GITHUB, LOANS, RealLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-LOANS = """
-[sources.loans]
-files = "{files}"
-aggregate_id = "stream"
-type = "type"
-recorded_at = "time"
-version = "version"
-position = {{ path = "position", ascending = true }}
-payload = "data"
-"""
-GITHUB = """
-[sources.github]
-files = "{files}"
-aggregate_id = ["repo.name", {{ paths = ["payload.issue.number", "payload.pull_request.number"], optional = true }}]
-separator = "#"
-type = "type"
-recorded_at = "created_at"
-position = {{ path = "id", ascending = true }}
-"""
-BANK = """
-[sources.accounts]
-files = "{accounts}"
-aggregate_id = "account_id"
-type = {{ constant = "account.opened" }}
-recorded_at = {{ path = "date", format = "%y%m%d", zone = "Europe/Prague" }}
-namespace = "berka"
-encoding = "latin-1"
-csv = {{ delimiter = ";" }}
-[sources.transactions]
-files = "{transactions}"
-aggregate_id = "account_id"
-type = "type"
-recorded_at = {{ path = "date", format = "%y%m%d", zone = "Europe/Prague" }}
-namespace = "berka"
-encoding = "latin-1"
-csv = {{ delimiter = ";" }}
-"""
-FILES = """
-[sources.files]
-files = "{files}"
-aggregate_id = "stream"
-type = "type"
-recorded_at = "time"
-version = "version"
-position = "position"
-payload = "data"
-"""
 
 
 @pytest.fixture(scope="session")

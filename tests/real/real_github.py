@@ -291,3 +291,15 @@ class Actors(Projection, key=("actor",)):
         self.events += other.events
         if self.last_at is None or (other.last_at is not None and other.last_at > self.last_at):
             self.last_at = other.last_at
+
+
+class Titles(Projection):
+    """One row per issue or pull request: what only Python's own tables of letters can do."""
+
+    loud: str = ""
+    quiet: str = ""
+
+    @on(Discussed)
+    def discussed(self, e: Discussed) -> None:
+        self.loud = e.title.upper()
+        self.quiet = e.title.lower()[:40]

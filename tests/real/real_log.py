@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runner.jobs.reports import RebuildReport, UpdateReport
     from runner.jobs.sync import SyncReport
 
-__all__ = ["RealLog", "one", "same"]
+__all__ = ["BANK", "FILES", "GITHUB", "LOANS", "RealLog", "one", "same"]
 
 TOML = """
 [project]
@@ -31,6 +31,55 @@ segment_events = {segment_events}
 name = "threads"
 workers = 2
 """
+
+LOANS = """
+[sources.loans]
+files = "{files}"
+aggregate_id = "stream"
+type = "type"
+recorded_at = "time"
+version = "version"
+position = {{ path = "position", ascending = true }}
+payload = "data"
+"""
+GITHUB = """
+[sources.github]
+files = "{files}"
+aggregate_id = ["repo.name", {{ paths = ["payload.issue.number", "payload.pull_request.number"], optional = true }}]
+separator = "#"
+type = "type"
+recorded_at = "created_at"
+position = {{ path = "id", ascending = true }}
+"""
+BANK = """
+[sources.accounts]
+files = "{accounts}"
+aggregate_id = "account_id"
+type = {{ constant = "account.opened" }}
+recorded_at = {{ path = "date", format = "%y%m%d", zone = "Europe/Prague" }}
+namespace = "berka"
+encoding = "latin-1"
+csv = {{ delimiter = ";" }}
+[sources.transactions]
+files = "{transactions}"
+aggregate_id = "account_id"
+type = "type"
+recorded_at = {{ path = "date", format = "%y%m%d", zone = "Europe/Prague" }}
+namespace = "berka"
+encoding = "latin-1"
+csv = {{ delimiter = ";" }}
+"""
+FILES = """
+[sources.files]
+files = "{files}"
+aggregate_id = "stream"
+type = "type"
+recorded_at = "time"
+version = "version"
+position = "position"
+payload = "data"
+"""
+"""The sources, as runner.toml has them."""
 
 
 class RealLog:
@@ -46,12 +95,14 @@ class RealLog:
         self.config = load_config(folder / "runner.toml")
         self.definitions = load_definitions(self.config)
         self.models = ReadModels(self.config.read_models.path)
+        self.rebuilt: RebuildReport | None = None
 
     def sync(self) -> SyncReport:
         return sync(self.config)
 
     def rebuild(self, **options: Any) -> RebuildReport:
-        return rebuild(self.config, **{"prove": 0, **options})
+        self.rebuilt = rebuild(self.config, **{"prove": 0, **options})
+        return self.rebuilt
 
     def update(self) -> UpdateReport:
         return update(self.config, prove=0)

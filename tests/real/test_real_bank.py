@@ -8,8 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import BANK
-from real_log import RealLog, one, same
+from real_log import BANK, RealLog, one, same
 
 from runner.jobs.explain import explain
 

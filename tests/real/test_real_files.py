@@ -8,8 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import FILES
-from real_log import RealLog, one, same
+from real_log import FILES, RealLog, one, same
 
 from runner.jobs.explain import explain
 from runner.jobs.prove import prove

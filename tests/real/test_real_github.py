@@ -3,6 +3,7 @@ GitHub's own counters."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -137,6 +138,23 @@ def sql(github: RealLog, github_text: bytes, place: Callable[[str], Path]) -> du
 )
 def test_read_models(sql: duckdb.DuckDBPyConnection, actual: str, expected: str, rows: int | None) -> None:
     assert rows in (None, same(sql, actual, expected))
+
+
+def test_letters_beyond_ascii_are_pythons(github: RealLog, github_text: bytes) -> None:
+    """Titles in all languages: no kernel knows every letter's other case; where one occurs, Python folds."""
+    last: dict[str, str] = {}
+    for line in github_text.splitlines():
+        if b'"type":"Issue' in line:
+            event = json.loads(line)
+            issue = event["payload"]["issue"]
+            last[f"{event['repo']['name']}#{issue['number']}"] = issue["title"]
+    assert not all(title.isascii() for title in last.values())
+    rows = {row["aggregate_id"]: (row["loud"], row["quiet"]) for row in github.models.table("titles").to_pylist()}
+    assert rows == {key: (title.upper(), title.lower()[:40]) for key, title in last.items()}
+    assert github.rebuilt is not None
+    by_twin = {p.name: p.by_twin for p in github.rebuilt.projections}
+    assert 0 < by_twin.pop("titles") <= 16
+    assert set(by_twin.values()) == {0}
 
 
 def test_the_publishers_totals(github: RealLog, sql: duckdb.DuckDBPyConnection) -> None:
