@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runner.bounded import buckets, last
-    from runner.definition import definition_of
+    from runner.authoring.bounded import buckets, last
+    from runner.authoring.definition import definition_of
+    from runner.authoring.events import Event, Record, field
+    from runner.authoring.field_types import Scale
+    from runner.authoring.projection import Projection, key, on
     from runner.errors import CompileError, DefinitionError, RunnerError
-    from runner.events import Event, Record, field
-    from runner.field_types import Scale
-    from runner.projection import Projection, key, on
 
 __all__ = [
     "CompileError",
@@ -32,17 +32,17 @@ __all__ = [
 _MODULES = {
     "CompileError": "runner.errors",
     "DefinitionError": "runner.errors",
-    "Event": "runner.events",
-    "Projection": "runner.projection",
-    "Record": "runner.events",
+    "Event": "runner.authoring.events",
+    "Projection": "runner.authoring.projection",
+    "Record": "runner.authoring.events",
     "RunnerError": "runner.errors",
-    "Scale": "runner.field_types",
-    "buckets": "runner.bounded",
-    "definition_of": "runner.definition",
-    "field": "runner.events",
-    "key": "runner.projection",
-    "last": "runner.bounded",
-    "on": "runner.projection",
+    "Scale": "runner.authoring.field_types",
+    "buckets": "runner.authoring.bounded",
+    "definition_of": "runner.authoring.definition",
+    "field": "runner.authoring.events",
+    "key": "runner.authoring.projection",
+    "last": "runner.authoring.bounded",
+    "on": "runner.authoring.projection",
 }
 
 

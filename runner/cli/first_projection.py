@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from runner.authoring.events import HEADER, Event
 from runner.cli.mapping import GuessedMapping, value_at
 from runner.cli.shapes import Guess, ValueShape, guess, leaves
-from runner.events import HEADER, Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,8 +11,8 @@ from runner.errors import RunnerError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from runner.authoring.definition import ProjectionDefinition
     from runner.cli.options import Session
-    from runner.definition import ProjectionDefinition
 
 __all__ = ["note_lines"]
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
+    from runner.authoring.definition import ProjectionDefinition
     from runner.config.model import Config
-    from runner.definition import ProjectionDefinition
 
 __all__ = ["load_definitions"]
 
@@ -88,7 +88,7 @@ def _failed(name: str, error: Exception) -> DefinitionError:
 
 def _definitions(module: ModuleType) -> list[ProjectionDefinition]:
     # definition stands above config in the import order; whoever declares projections has loaded it.
-    definition_of = importlib.import_module("runner.definition").definition_of
+    definition_of = importlib.import_module("runner.authoring.definition").definition_of
     classes: list[type[Any]] = [
         value for value in vars(module).values() if isinstance(value, type) and "__definition__" in vars(value)
     ]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from runner.values import Kind, PayloadColumn, ValueType
 
 if TYPE_CHECKING:
-    from runner.definition import EventField
-    from runner.fold.lower import ArrayRef
+    from runner.authoring.definition import EventField
+    from runner.fold.lower.lowering import ArrayRef
 
 __all__ = ["Argument", "argument_type"]
 

@@ -22,8 +22,8 @@ from runner.values import Kind, RecordField, ValueType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runner.authoring.definition import EventField
     from runner.batch import Batch, PayloadArray, TextDictionary
-    from runner.definition import EventField
     from runner.fold.texts import Texts
 
 __all__ = ["Binder", "Bound", "Unbound"]

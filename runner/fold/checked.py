@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from runner.authored_code import is_method
-from runner.field_values import microseconds
-from runner.source_code import MISSING, function_source, is_authored, local_names, scoped_nodes, value_of
+from runner.authoring.authored_code import is_method
+from runner.authoring.field_values import microseconds
+from runner.authoring.source_code import MISSING, function_source, is_authored, local_names, scoped_nodes, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from runner.definition import ProjectionDefinition
+    from runner.authoring.definition import ProjectionDefinition
 
 __all__ = ["CheckedFunctions", "checked_functions"]
 

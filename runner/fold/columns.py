@@ -17,7 +17,7 @@ from runner.fold.states import value_dtype
 from runner.values import Kind, ValueType
 
 if TYPE_CHECKING:
-    from runner.definition import ProjectionDefinition
+    from runner.authoring.definition import ProjectionDefinition
     from runner.fold.texts import Texts
 
 __all__ = ["arrow_column", "kernel_column", "read_states", "state_columns", "uuid_texts"]

@@ -21,19 +21,19 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runner.authoring.source_code import FunctionSource, function_source
 from runner.errors import CompileError, DefinitionError
-from runner.fold import lower_compare, lower_extremes  # noqa: F401  # enter comparisons, min and max
-from runner.fold.lower import ArrayRef, Lowering, Program, Scope, TextRegistry
-from runner.fold.lower_calls import call_function, walk
-from runner.fold.lower_stores import converted
+from runner.fold.lower import compare, extremes  # noqa: F401  # enter comparisons, min and max
+from runner.fold.lower.calls import call_function, walk
+from runner.fold.lower.lowering import ArrayRef, Lowering, Program, Scope, TextRegistry
+from runner.fold.lower.stores import converted
 from runner.fold.types import ElementType, EventType, StateType, Value
-from runner.source_code import FunctionSource, function_source
 from runner.values import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.definition import HandlerDefinition, KeyPart, KeySource, ProjectionDefinition
+    from runner.authoring.definition import HandlerDefinition, KeyPart, KeySource, ProjectionDefinition
 
 __all__ = [
     "PRELUDE",

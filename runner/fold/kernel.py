@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Protocol
 from runner.fold.arguments import Argument, argument_type
 from runner.fold.bulk import SIGNATURE_NAMES
 from runner.fold.handlers import PRELUDE
-from runner.fold.lower import ArrayRef
+from runner.fold.lower.lowering import ArrayRef
 from runner.fold.states import state_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runner.definition import EventField, ProjectionDefinition
+    from runner.authoring.definition import EventField, ProjectionDefinition
 
 __all__ = ["INFO_SIZE", "NO_KEYS", "NO_TEXTS", "Function", "Handler", "KernelSource", "LoopProjection", "kernel_source"]
 

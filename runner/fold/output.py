@@ -15,7 +15,7 @@ from runner.kernels.hash import order_by_hash
 from runner.values import Kind
 
 if TYPE_CHECKING:
-    from runner.definition import KeyPart, ProjectionDefinition
+    from runner.authoring.definition import KeyPart, ProjectionDefinition
     from runner.fold.plain_events import LogNames
     from runner.fold.tables import AggregateRows, KeyRows
     from runner.fold.texts import Texts

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from runner.authoring.field_values import EXACT, check_for
 from runner.errors import FoldFailure
-from runner.field_values import EXACT, check_for
 from runner.fold.checked import CheckedFunctions, checked_functions
 from runner.fold.outcome import Batches, ProjectionOutcome, SavedRows
 from runner.fold.plain_events import LogNames, PlainChunk, PlainEvent, Wanted, plain_events
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from runner.authoring.definition import HandlerDefinition, KeySource, ProjectionDefinition
+    from runner.authoring.events import Event
     from runner.batch import Batch
-    from runner.definition import HandlerDefinition, KeySource, ProjectionDefinition
-    from runner.events import Event
 
 __all__ = ["LogNames", "Step", "Wanted", "fold_plain", "plain_steps"]
 

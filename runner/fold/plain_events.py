@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runner.authoring.definition import HEADER, EventDefinition, ProjectionDefinition
+from runner.authoring.events import BAD, Event
+from runner.authoring.field_values import EPOCH, from_microseconds
 from runner.batch import AggregateDictionary, Batch
-from runner.definition import HEADER, EventDefinition, ProjectionDefinition
-from runner.events import BAD, Event
-from runner.field_values import EPOCH, from_microseconds
 from runner.fold.plain_values import PlainColumn, plain_column
 
 __all__ = ["LogNames", "PlainChunk", "PlainEvent", "Wanted", "plain_events"]

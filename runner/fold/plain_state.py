@@ -6,8 +6,8 @@ import decimal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from runner.bounded import Buckets, LastValues
-from runner.field_values import EXACT
+from runner.authoring.bounded import Buckets, LastValues
+from runner.authoring.field_values import EXACT
 from runner.fold.checked import checked_functions
 from runner.fold.rows import Row, row_schema, rows_table, saved_rows
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from runner.definition import ProjectionDefinition
+    from runner.authoring.definition import ProjectionDefinition
 
 __all__ = ["copied", "merge_plain", "same_state"]
 

@@ -10,14 +10,14 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from runner.events import BAD
-from runner.field_values import duration, from_microseconds, unscaled
+from runner.authoring.events import BAD
+from runner.authoring.field_values import duration, from_microseconds, unscaled
 from runner.values import Kind, RecordField, ValueType
 
 if TYPE_CHECKING:
+    from runner.authoring.definition import EventField
+    from runner.authoring.field_types import EnumClasses, RecordClass
     from runner.batch import PayloadArray
-    from runner.definition import EventField
-    from runner.field_types import EnumClasses, RecordClass
 
 __all__ = ["PlainColumn", "plain_column"]
 

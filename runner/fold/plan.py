@@ -16,7 +16,7 @@ from runner.fold.bulk import bulk
 from runner.fold.cache import load_module, module_digest
 from runner.fold.handlers import PRELUDE, CompiledDefinition, compile_definition
 from runner.fold.kernel import Handler, LoopProjection, kernel_source
-from runner.fold.lower import TextRegistry
+from runner.fold.lower.lowering import TextRegistry
 from runner.fold.plain_events import LogNames
 from runner.fold.states import default_row
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
-    from runner.definition import EventField, HandlerDefinition, ProjectionDefinition
+    from runner.authoring.definition import EventField, HandlerDefinition, ProjectionDefinition
     from runner.fold.arguments import Argument
     from runner.values import PayloadColumn
 

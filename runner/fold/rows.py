@@ -29,14 +29,14 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 
-from runner.bounded import Buckets, LastValues
-from runner.field_values import EPOCH, check_for
+from runner.authoring.bounded import Buckets, LastValues
+from runner.authoring.field_values import EPOCH, check_for
 from runner.values import Kind, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from runner.definition import ProjectionDefinition, StateField
+    from runner.authoring.definition import ProjectionDefinition, StateField
 
 __all__ = [
     "HASH_COLUMNS",

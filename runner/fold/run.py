@@ -35,7 +35,7 @@ from runner.positions import PartitionId
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from runner.definition import ProjectionDefinition
+    from runner.authoring.definition import ProjectionDefinition
     from runner.fold.plan import FoldPlan
 
 __all__ = ["fold_partition"]

@@ -15,14 +15,14 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from runner.field_values import EPOCH, microseconds, scaled
+from runner.authoring.field_values import EPOCH, microseconds, scaled
 from runner.values import Kind, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
 
-    from runner.definition import ProjectionDefinition
+    from runner.authoring.definition import ProjectionDefinition
 
 __all__ = [
     "ALIVE",

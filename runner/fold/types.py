@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from runner.values import Kind, ValueType
 
 if TYPE_CHECKING:
-    from runner.events import EventDefinition
+    from runner.authoring.events import EventDefinition
 
 __all__ = [
     "BOOL",

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from runner.authoring.definition import ProjectionDefinition
     from runner.batch import Batch
     from runner.config import Config
-    from runner.definition import ProjectionDefinition
     from runner.fold.plain import Step
     from runner.log import RawEvent
     from runner.positions import Cut, SourcePosition

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from runner.definition import ProjectionDefinition
+    from runner.authoring.definition import ProjectionDefinition
     from runner.fold.plan import FoldPlan
     from runner.sinks.saved import SavedFiles
     from runner.sinks.shape import FileInfo

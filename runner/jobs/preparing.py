@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from runner.authoring.definition import ProjectionDefinition
     from runner.config import Config
-    from runner.definition import ProjectionDefinition
     from runner.engine import Engine, EngineName, Modules
     from runner.jobs.context import Recording
     from runner.positions import Cut

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from runner.authoring.definition import ProjectionDefinition
     from runner.batch import Batch
-    from runner.definition import ProjectionDefinition
     from runner.engine import Engine
     from runner.fold.outcome import PartitionOutcome
     from runner.fold.plan import FoldPlan

@@ -27,8 +27,8 @@ from runner.stats import ignore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runner.authoring.definition import ProjectionDefinition
     from runner.config import Config
-    from runner.definition import ProjectionDefinition
     from runner.engine import Engine, EngineName
     from runner.sinks.shape import Version
     from runner.stats import Listener

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from runner.authoring.definition import ProjectionDefinition
     from runner.config import Config
-    from runner.definition import ProjectionDefinition
     from runner.engine import Engine, EngineName
     from runner.fold.plan import FoldPlan
     from runner.jobs.ledger import Job, Ledger, PartitionRecord

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Final
 
-from runner.field_values import too_precise
+from runner.authoring.field_values import too_precise
 from runner.kernels.jsonscan import MAX_DEPTH
 from runner.payload.coercion import EPOCH_SCALES, Coercion, zone_of
 from runner.values import Kind, ValueType

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from runner.authoring.definition import Event, EventField, ProjectionDefinition
+from runner.authoring.field_values import EPOCH, microseconds, scaled
 from runner.batch import AggregateDictionary, Batch, PayloadArray
-from runner.definition import Event, EventField, ProjectionDefinition
-from runner.field_values import EPOCH, microseconds, scaled
 from runner.fold.plain_events import LogNames
 from runner.kernels.hash import encode_texts, hash_texts
 from runner.kernels.order import wavefront_order

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from runner.definition import ProjectionDefinition
+    from runner.authoring.definition import ProjectionDefinition
     from runner.fold.outcome import ProjectionOutcome
 
 __all__ = ["Way", "all_ways", "fold_rows", "row_values"]

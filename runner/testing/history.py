@@ -14,7 +14,7 @@ import pprint
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runner.definition import Event, ProjectionDefinition, definition_of
+from runner.authoring.definition import Event, ProjectionDefinition, definition_of
 from runner.errors import FoldFailure
 from runner.testing.batches import SentEvent, sent
 from runner.testing.folds import Rows, all_ways, fold_rows, plain_value
@@ -22,7 +22,7 @@ from runner.testing.folds import Rows, all_ways, fold_rows, plain_value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from runner.projection import Projection
+    from runner.authoring.projection import Projection
 
 __all__ = ["Given", "given"]
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, assume, settings
 from hypothesis import given as drawn_from
 from hypothesis import strategies as st
 
-from runner.definition import ProjectionDefinition, definition_of
+from runner.authoring.definition import ProjectionDefinition, definition_of
 from runner.errors import FoldFailure
 from runner.fold.plain import fold_plain
 from runner.fold.plain_state import merge_plain
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from runner.projection import Projection
+    from runner.authoring.projection import Projection
 
 __all__ = ["check_merge"]
 

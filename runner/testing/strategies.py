@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from runner.authored_code import authored_code, default_values, is_method
-from runner.definition import Event, EventField, ProjectionDefinition, Record, definition_of
-from runner.field_values import unscaled
-from runner.projection import Projection
-from runner.source_code import body_nodes, uses
+from runner.authoring.authored_code import authored_code, default_values, is_method
+from runner.authoring.definition import Event, EventField, ProjectionDefinition, Record, definition_of
+from runner.authoring.field_values import unscaled
+from runner.authoring.projection import Projection
+from runner.authoring.source_code import body_nodes, uses
 from runner.values import Kind, ValueType
 
 if TYPE_CHECKING:
-    from runner.field_types import EnumClasses, RecordClass
+    from runner.authoring.field_types import EnumClasses, RecordClass
 
 __all__ = ["events", "histories", "values"]
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner import Event, Record, Scale, field
-from runner.field_values import scaled, unscaled
+from runner.authoring.field_values import scaled, unscaled
 from runner.values import Kind, ValueType
 
 INT64_MAX = 2**63 - 1

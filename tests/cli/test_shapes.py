@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.authoring.definition import definition_of
 from runner.cli.first_projection import module_text, sampled_types
 from runner.cli.mapping import guess_mapping
 from runner.cli.shapes import ValueShape, guess, leaves
-from runner.definition import definition_of
 
 if TYPE_CHECKING:
     from pathlib import Path

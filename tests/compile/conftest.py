@@ -16,11 +16,11 @@ import pyarrow as pa
 import pytest
 
 from runner import Event, Projection, definition_of
-from runner.bounded import Buckets, LastValues
-from runner.field_values import EPOCH, EXACT, unscaled
+from runner.authoring.bounded import Buckets, LastValues
+from runner.authoring.field_values import EPOCH, EXACT, unscaled
 from runner.fold.checked import checked_functions
 from runner.fold.handlers import CompiledFunction, compile_definition
-from runner.fold.lower import ArrayRef, TextRegistry
+from runner.fold.lower.lowering import ArrayRef, TextRegistry
 from runner.fold.states import default_row, kernel_value, value_dtype
 from runner.fold.texts import Texts
 from runner.kernels import status

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runner import Event, Projection, Scale, on
-from runner.field_types import ROUNDINGS as FIELD_ROUNDINGS
+from runner.authoring.field_types import ROUNDINGS as FIELD_ROUNDINGS
 from runner.kernels import status
 from runner.kernels.constants import ROUNDINGS as KERNEL_ROUNDINGS
 

@@ -12,7 +12,7 @@ import pytest
 
 from runner import CompileError, definition_of
 from runner.fold.handlers import check_definition, compile_definition
-from runner.fold.lower import TextRegistry
+from runner.fold.lower.lowering import TextRegistry
 
 if TYPE_CHECKING:
     from pathlib import Path

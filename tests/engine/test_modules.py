@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.definition import definition_of
+from runner.authoring.definition import definition_of
 from runner.engine.modules import gather
 from runner.errors import EngineError
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from fold_models import Cancelled, Grade, Line, Paid, Placed, Step, Touched
 from hypothesis import strategies as st
 
-from runner.definition import ProjectionDefinition, definition_of
+from runner.authoring.definition import ProjectionDefinition, definition_of
 from runner.fold.merge import merge_rows
 from runner.fold.outcome import PartitionOutcome, ProjectionOutcome
 from runner.fold.plain import fold_plain

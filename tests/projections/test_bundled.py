@@ -20,8 +20,8 @@ from projections.ledger import (
 )
 from projections.untimed import AggregateEvents, TypeCounts
 from runner import Event
+from runner.authoring.definition import definition_of
 from runner.cli import app
-from runner.definition import definition_of
 
 if TYPE_CHECKING:
     import pytest

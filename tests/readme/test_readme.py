@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from runner.authoring.definition import definition_of
 from runner.cli import app
 from runner.cli.exit_codes import MEANINGS
 from runner.config import load_config
-from runner.definition import definition_of
 from runner.fold.plan import plan_fold
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()

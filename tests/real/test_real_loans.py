@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from real_log import RealLog, one, same
 
-from runner.bounded import Buckets, LastValues
+from runner.authoring.bounded import Buckets, LastValues
 from runner.jobs.explain import explain
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any, Final
 
-from runner.fold.lower import Lowering, calls, expression
-from runner.fold.lower_dates import date_arithmetic
-from runner.fold.lower_decimals import decimal_absolute, decimal_arithmetic, decimal_whole
-from runner.fold.lower_names import constant, integer, plain
-from runner.fold.lower_strings import concatenated
+from runner.fold.lower.dates import date_arithmetic
+from runner.fold.lower.decimals import decimal_absolute, decimal_arithmetic, decimal_whole
+from runner.fold.lower.lowering import Lowering, calls, expression
+from runner.fold.lower.names import constant, integer, plain
+from runner.fold.lower.strings import concatenated
 from runner.fold.types import BOOL, FLOAT, INT, NoneType, Value, describe
 from runner.kernels import status
 from runner.values import Kind
@@ -182,12 +182,8 @@ def _floats(c: Lowering, node: ast.AST, op: ast.operator, left: Value, right: Va
     raise refused(c, node, op, left, right)
 
 
-@expression(ast.UnaryOp)
-def _unary(c: Lowering, node: ast.UnaryOp) -> Value:
-    if isinstance(node.op, ast.Not):
-        from runner.fold.lower_truth import truth_of  # which needs the numbers here
-
-        return Value(BOOL, f"(not {truth_of(c, node.operand)})")
+def signed(c: Lowering, node: ast.UnaryOp) -> Value:
+    """-x, +x and ~x."""
     if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant) and type(node.operand.value) is int:
         # -2**63 is an int64, though 2**63 is none.
         return constant(c, node, -node.operand.value)

@@ -11,10 +11,11 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from runner.events import HEADER
-from runner.field_types import Unsupported, enum_name, field_type
-from runner.field_values import microseconds
-from runner.fold.lower import ATTRIBUTES, Lowering, attribute, calls, expression
+from runner.authoring.events import HEADER
+from runner.authoring.field_types import Unsupported, enum_name, field_type
+from runner.authoring.field_values import microseconds
+from runner.authoring.source_code import MISSING, resolve
+from runner.fold.lower.lowering import ATTRIBUTES, Lowering, attribute, calls, expression
 from runner.fold.types import (
     BOOL,
     DATE,
@@ -38,13 +39,12 @@ from runner.fold.types import (
     describe,
 )
 from runner.kernels import status
-from runner.source_code import MISSING, resolve
 from runner.values import Kind, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runner.events import EventField
+    from runner.authoring.events import EventField
 
 __all__ = ["constant", "element_at", "enum_class", "integer", "known_call", "plain", "state_field"]
 

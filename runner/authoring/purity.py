@@ -14,13 +14,13 @@ from enum import Enum
 from enum import property as enum_property
 from typing import TYPE_CHECKING, Any
 
-from runner.authored_code import authored_code, default_values, is_method
-from runner.class_members import class_file, classes_in, holds_set, is_special, members, unsteady
-from runner.constants import constant_text
-from runner.errors import DefinitionError
-from runner.events import Event, Record
-from runner.source_code import (
+from runner.authoring.authored_code import authored_code, default_values, is_method
+from runner.authoring.class_members import class_file, classes_in, holds_set, is_special, members, unsteady
+from runner.authoring.constants import constant_text
+from runner.authoring.events import Event, Record
+from runner.authoring.source_code import (
     MISSING,
+    PROJECTION_MODULE,
     FunctionSource,
     Use,
     body_nodes,
@@ -33,9 +33,10 @@ from runner.source_code import (
     uses,
     value_of,
 )
+from runner.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from runner.definition import ProjectionDefinition
+    from runner.authoring.definition import ProjectionDefinition
 
 __all__ = ["check_purity"]
 
@@ -147,7 +148,7 @@ def _check_methods(definition: ProjectionDefinition) -> None:
             continue
         for name, value in base.__dict__.items():
             function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
-            if isinstance(function, types.FunctionType) and function.__globals__.get("__name__") == "runner.projection":
+            if isinstance(function, types.FunctionType) and function.__globals__.get("__name__") == PROJECTION_MODULE:
                 function = getattr(function, "__wrapped__", function)  # a handler made to be called by hand
             if not isinstance(function, types.FunctionType) or not is_authored(function):
                 continue
@@ -245,7 +246,7 @@ class _Fence:
             return
         if value.__name__ == "<lambda>":
             self.refuse(use.node, f"{use.name} is a lambda", "write it with def")
-        if inspect.unwrap(value) is not value and value.__globals__.get("__name__") != "runner.projection":
+        if inspect.unwrap(value) is not value and value.__globals__.get("__name__") != PROJECTION_MODULE:
             line = inspect.unwrap(value).__code__.co_firstlineno
             self.refuse(
                 use.node,
@@ -260,7 +261,7 @@ class _Fence:
             called = decorator.func if isinstance(decorator, ast.Call) else decorator
             value = value_of(function, called, frozenset())
             if value not in (staticmethod, classmethod, property, enum_property) and not (
-                getattr(value, "__module__", "") in ("runner.projection", "typing", "abc")
+                getattr(value, "__module__", "") in (PROJECTION_MODULE, "typing", "abc")
                 and getattr(value, "__name__", "") in ("on", "key", "override", "final", "abstractmethod")
             ):
                 self.refuse(

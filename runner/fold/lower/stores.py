@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.fold.lower_decimals import at_scale, rescaled
-from runner.fold.lower_lists import bucket_index, stored_at
-from runner.fold.lower_names import constant, enum_class, plain
-from runner.fold.lower_numbers import as_float
+from runner.fold.lower.decimals import at_scale, rescaled
+from runner.fold.lower.lists import bucket_index, stored_at
+from runner.fold.lower.names import constant, enum_class, plain
+from runner.fold.lower.numbers import as_float
 from runner.fold.types import NoneType, StateListType, StateType, StaticType, Value, describe, zero
 from runner.kernels import status
 from runner.values import Kind, ValueType
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import ast
     from collections.abc import Sequence
 
-    from runner.fold.lower import Lowering
+    from runner.fold.lower.lowering import Lowering
 
 __all__ = ["converted", "state_method", "store_field", "widened"]
 

@@ -13,9 +13,17 @@ from dataclasses import dataclass, replace
 from dataclasses import field as data_field
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
+from runner.authoring.field_types import (
+    EnumClasses,
+    FieldType,
+    RecordClass,
+    Scale,
+    Unsupported,
+    field_type,
+    fixed_scale,
+)
+from runner.authoring.field_values import Check, check_for
 from runner.errors import DefinitionError
-from runner.field_types import EnumClasses, FieldType, RecordClass, Scale, Unsupported, field_type, fixed_scale
-from runner.field_values import Check, check_for
 from runner.values import Kind, Path, PayloadColumn, RecordField, ValueType
 
 if TYPE_CHECKING:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from runner.events import HEADER
-from runner.source_code import FunctionSource, body_nodes, function_source, is_authored, scoped_nodes, value_of
+from runner.authoring.events import HEADER
+from runner.authoring.source_code import (
+    FunctionSource,
+    body_nodes,
+    function_source,
+    is_authored,
+    scoped_nodes,
+    value_of,
+)
 
 if TYPE_CHECKING:
-    from runner.definition import HandlerDefinition
+    from runner.authoring.definition import HandlerDefinition
 
 __all__ = ["fields_read"]
 

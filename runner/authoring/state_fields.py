@@ -8,13 +8,13 @@ import typing
 from types import FrameType, FunctionType
 from typing import Any
 
-from runner.bounded import Buckets, BucketsField, LastField, LastValues
-from runner.definition import StateField
+from runner.authoring.bounded import Buckets, BucketsField, LastField, LastValues
+from runner.authoring.definition import StateField
+from runner.authoring.events import class_annotations
+from runner.authoring.field_types import Unsupported, field_type, fixed_scale
+from runner.authoring.field_values import Check, check_for
+from runner.authoring.source_code import line_of_name
 from runner.errors import DefinitionError
-from runner.events import class_annotations
-from runner.field_types import Unsupported, field_type, fixed_scale
-from runner.field_values import Check, check_for
-from runner.source_code import line_of_name
 from runner.values import Kind, ValueType
 
 if typing.TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Lists: those of an event, and the ``last`` and ``buckets`` fields of a state."""
+"""Lists: those of an event, the ``last`` and ``buckets`` fields of a state; [...] and len, which strings have too."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runner.fold.lower import Lowering, calls
-from runner.fold.lower_names import element_at
-from runner.fold.lower_numbers import binary
-from runner.fold.lower_strings import bound
-from runner.fold.types import INT, ListType, StateListType, Value, describe
+from runner.fold.lower.lowering import Lowering, calls, expression
+from runner.fold.lower.names import constant, element_at, plain
+from runner.fold.lower.numbers import binary
+from runner.fold.lower.strings import bound, text_item
+from runner.fold.types import INT, ListType, StateListType, TupleType, Value, describe
 from runner.kernels import status
 from runner.values import Kind
 
 if TYPE_CHECKING:
     from runner.values import ValueType
 
-__all__ = ["bucket_index", "list_item", "list_length", "list_range", "listed_at", "stored_at"]
+__all__ = ["bucket_index", "list_length", "list_range", "listed_at", "stored_at"]
 
 
 def _offsets(c: Lowering, type_: ListType) -> tuple[str, str]:
@@ -65,7 +65,7 @@ def stored_at(type_: StateListType, index: str) -> Value:
     return Value(replace(element, rounding=""), code, valid)
 
 
-def list_item(c: Lowering, node: ast.Subscript, base: Value) -> Value:
+def _list_item(c: Lowering, node: ast.Subscript, base: Value) -> Value:
     """base[index], from the end where it is negative, RANGE outside."""
     if isinstance(node.slice, ast.Slice):
         raise c.error(node, f"a slice of {describe(base.type)} is not supported", "loop over it with for")
@@ -78,6 +78,41 @@ def list_item(c: Lowering, node: ast.Subscript, base: Value) -> Value:
     found = listed_at(c, base, place)
     # The list may change behind an expression that has read it.
     return replace(found, code=c.atom(found.code)) if isinstance(base.type, StateListType) else found
+
+
+@expression(ast.Subscript)
+def _subscript(c: Lowering, node: ast.Subscript) -> Value:
+    base = c.expr(node.value)
+    if isinstance(base.type, (ListType, StateListType)):
+        return _list_item(c, node, base)
+    if isinstance(base.type, TupleType):
+        return _tuple_item(c, node, base)
+    base = plain(c, base)
+    if base.kind is not Kind.STR:
+        raise c.error(node, f"{describe(base.type)} has no items")
+    return text_item(c, node, c.required(node, base))
+
+
+def _tuple_item(c: Lowering, node: ast.Subscript, base: Value) -> Value:
+    index = c.expr(node.slice).constant
+    if type(index) is not int or not -len(base.items) <= index < len(base.items):
+        raise c.error(node, "a tuple's item is named by a constant index", "write if/elif")
+    return base.items[index]
+
+
+@calls(len)
+def _len(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
+    if len(arguments) != 1 or node.keywords:
+        raise c.error(node, "len takes one argument")
+    value = plain(c, arguments[0])
+    if isinstance(value.type, (ListType, StateListType)):
+        return Value(INT, list_length(c, value))
+    if isinstance(value.type, TupleType):
+        return constant(c, node, len(value.items))
+    if value.kind is not Kind.STR:
+        raise c.error(node, f"{describe(value.type)} has no len")
+    value = c.required(node, value)
+    return Value(INT, c.temp(f"text_length(pool, {value.code})"))
 
 
 def bucket_index(c: Lowering, type_: ValueType, value: Value) -> str:

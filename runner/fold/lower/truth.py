@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
-from runner.fold.lower import Lowering, calls, expression
-from runner.fold.lower_lists import list_length
-from runner.fold.lower_names import enum_class
-from runner.fold.lower_stores import widened
+from runner.fold.lower.lists import list_length
+from runner.fold.lower.lowering import Lowering, calls, expression
+from runner.fold.lower.names import enum_class
+from runner.fold.lower.numbers import signed
+from runner.fold.lower.stores import widened
 from runner.fold.types import (
     BOOL,
     ElementType,
@@ -103,6 +104,13 @@ def in_order(c: Lowering, node: ast.BoolOp, parts: list[Any]) -> str:
         c.lines.extend(lines)
         code = result
     return code
+
+
+@expression(ast.UnaryOp)
+def _unary(c: Lowering, node: ast.UnaryOp) -> Value:
+    if isinstance(node.op, ast.Not):
+        return Value(BOOL, f"(not {truth_of(c, node.operand)})")
+    return signed(c, node)
 
 
 @expression(ast.BoolOp)

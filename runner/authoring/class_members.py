@@ -12,9 +12,9 @@ import types
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from runner.constants import constant_text
-from runner.events import Event, Record
-from runner.source_code import authored_module, is_authored
+from runner.authoring.constants import constant_text
+from runner.authoring.events import Event, Record
+from runner.authoring.source_code import authored_module, is_authored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from typing import Final
 
-from runner.fold.lower import Lowering, calls
-from runner.fold.lower_decimals import at_scale
-from runner.fold.lower_names import constant, plain
+from runner.fold.lower.decimals import at_scale
+from runner.fold.lower.lowering import Lowering, calls
+from runner.fold.lower.names import constant, plain
 from runner.fold.types import StaticType, Value, decimal, describe
 from runner.values import Kind
 

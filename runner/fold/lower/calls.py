@@ -12,12 +12,13 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runner.authoring.source_code import MISSING, FunctionSource, class_function, function_source, is_authored
 from runner.errors import DefinitionError
-from runner.fold.lower import CALLS, METHODS, ArrayRef, Lowering, Scope, expression
-from runner.fold.lower_names import constant, plain
-from runner.fold.lower_statements import assign_local, leave
-from runner.fold.lower_stores import converted
-from runner.fold.lower_truth import kept
+from runner.fold.lower.lowering import CALLS, METHODS, ArrayRef, Lowering, Scope, expression
+from runner.fold.lower.names import constant, plain
+from runner.fold.lower.statements import assign_local, leave
+from runner.fold.lower.stores import converted
+from runner.fold.lower.truth import kept
 from runner.fold.types import (
     NONE,
     ElementType,
@@ -33,7 +34,6 @@ from runner.fold.types import (
     describe,
     zero,
 )
-from runner.source_code import MISSING, FunctionSource, class_function, function_source, is_authored
 from runner.values import ValueType
 
 if TYPE_CHECKING:

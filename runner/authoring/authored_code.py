@@ -9,14 +9,14 @@ import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from runner.class_members import classes_in, functions_of, is_special, members
+from runner.authoring.class_members import classes_in, functions_of, is_special, members
+from runner.authoring.source_code import FunctionSource, body_nodes, function_source, is_authored, uses
 from runner.errors import DefinitionError
-from runner.source_code import FunctionSource, body_nodes, function_source, is_authored, uses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from runner.definition import ProjectionDefinition
+    from runner.authoring.definition import ProjectionDefinition
 
 __all__ = ["AuthoredCode", "authored_code", "default_values", "is_method"]
 

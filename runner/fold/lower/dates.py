@@ -6,8 +6,8 @@ import ast
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from runner.fold.lower import Lowering, attribute, calls, method
-from runner.fold.lower_names import known_call
+from runner.fold.lower.lowering import Lowering, attribute, calls, method
+from runner.fold.lower.names import known_call
 from runner.fold.types import DATE, DATETIME, FLOAT, INT, TIMEDELTA, Value, describe
 from runner.kernels import status
 from runner.kernels.constants import DATE_MAX, DATE_MIN, DATETIME_MAX, DATETIME_MIN, DAY

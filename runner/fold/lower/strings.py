@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 
-from runner.fold.lower import Lowering, calls, expression, method
-from runner.fold.lower_names import constant, plain
-from runner.fold.types import BOOL, INT, STR, ListType, NoneType, StateListType, TupleType, Value, describe
+from runner.fold.lower.lowering import Lowering, calls, expression, method
+from runner.fold.lower.names import constant, plain
+from runner.fold.types import BOOL, STR, NoneType, TupleType, Value, describe
 from runner.values import Kind, ValueType
 
-__all__ = ["concatenated", "text_of"]
+__all__ = ["bound", "concatenated", "text_item", "text_of"]
 
 _FORMATTED = "str, int, bool, UUID and Literal can stand in it"
 
@@ -79,30 +79,12 @@ def _formatted(c: Lowering, node: ast.JoinedStr) -> Value:
     return constant(c, node, "") if result is None else result
 
 
-@expression(ast.Subscript)
-def _subscript(c: Lowering, node: ast.Subscript) -> Value:
-    base = c.expr(node.value)
-    if isinstance(base.type, (ListType, StateListType)):
-        from runner.fold.lower_lists import list_item  # which needs the strings here
-
-        return list_item(c, node, base)
-    if isinstance(base.type, TupleType):
-        return _tuple_item(c, node, base)
-    base = plain(c, base)
-    if base.kind is not Kind.STR:
-        raise c.error(node, f"{describe(base.type)} has no items")
-    base = c.required(node, base)
+def text_item(c: Lowering, node: ast.Subscript, base: Value) -> Value:
+    """base[index] or base[start:stop] of a STR."""
     if isinstance(node.slice, ast.Slice):
         return _slice(c, node, base, node.slice)
     index = bound(c, node, node.slice)
     return Value(STR, c.answered(f"text_index(pool, {base.code}, {index})"))
-
-
-def _tuple_item(c: Lowering, node: ast.Subscript, base: Value) -> Value:
-    index = c.expr(node.slice).constant
-    if type(index) is not int or not -len(base.items) <= index < len(base.items):
-        raise c.error(node, "a tuple's item is named by a constant index", "write if/elif")
-    return base.items[index]
 
 
 def bound(c: Lowering, node: ast.AST, part: ast.expr) -> str:
@@ -157,20 +139,3 @@ def _affix(c: Lowering, node: ast.Call, base: Value, arguments: list[Value]) -> 
     function = "text_starts" if node.func.attr == "startswith" else "text_ends"
     tests = [f"{function}(pool, {base.code}, {p.code})" for p in parts]
     return Value(BOOL, f"({' or '.join(tests)})" if tests else "False")
-
-
-@calls(len)
-def _len(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
-    if len(arguments) != 1 or node.keywords:
-        raise c.error(node, "len takes one argument")
-    value = plain(c, arguments[0])
-    if isinstance(value.type, (ListType, StateListType)):
-        from runner.fold.lower_lists import list_length  # which needs the strings here
-
-        return Value(INT, list_length(c, value))
-    if isinstance(value.type, TupleType):
-        return constant(c, node, len(value.items))
-    if value.kind is not Kind.STR:
-        raise c.error(node, f"{describe(value.type)} has no len")
-    value = c.required(node, value)
-    return Value(INT, c.temp(f"text_length(pool, {value.code})"))

@@ -1,8 +1,8 @@
 """The lowering of one function: a syntax tree becomes lines of Python that Numba compiles, with statuses for failures.
 
 ``Lowering`` holds what is known while a function is walked: the lines so far, the types of its locals, which of them
-are assigned on every path, the arrays that it reads. How each thing is lowered stands in the ``lower_*`` modules, which
-enter their functions in the tables here.
+are assigned on every path, the arrays that it reads. How each thing is lowered stands in the other modules of this
+package, which enter their functions in the tables here.
 
 A function is walked until the types of its locals stand still; the last walk's lines count.
 """
@@ -16,17 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from runner.authoring.source_code import local_names
 from runner.errors import CompileError
 from runner.fold.types import StateType, StaticType, Value, describe, is_scalar
 from runner.kernels import status
-from runner.source_code import local_names
 from runner.values import Kind
 
 if TYPE_CHECKING:
     import enum
 
-    from runner.definition import ProjectionDefinition, StateField
-    from runner.source_code import FunctionSource
+    from runner.authoring.definition import ProjectionDefinition, StateField
+    from runner.authoring.source_code import FunctionSource
 
 __all__ = [
     "ATTRIBUTES",
@@ -134,7 +134,7 @@ class Program:
     """Tables and functions, each behind what it uses."""
     tables: dict[tuple[str, tuple[Any, ...]], str] = field(default_factory=dict)
     helpers: dict[Any, Any] = field(default_factory=dict)
-    """Helpers compiled so far, by function and argument types (``lower_helpers``)."""
+    """Helpers compiled so far, by function and argument types (``calls``)."""
     calling: list[Any] = field(default_factory=list)
     """The author's functions that are being lowered, outermost first: none may come twice."""
 

@@ -6,10 +6,10 @@ import typing
 from dataclasses import replace
 from typing import Any, Protocol
 
-from runner.definition import KeyPart, KeySource
+from runner.authoring.definition import KeyPart, KeySource
+from runner.authoring.events import HEADER, Event
+from runner.authoring.field_types import FieldType, Unsupported, field_type
 from runner.errors import DefinitionError
-from runner.events import HEADER, Event
-from runner.field_types import FieldType, Unsupported, field_type
 from runner.values import Kind, ValueType
 
 if typing.TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """What a projection class says, as data: fields, key, handlers, and what they read. Nothing is compiled by importing
 it.
 
-``definition_of(cls)`` gives a class's definition. The class machinery that makes it is ``runner.projection``.
+``definition_of(cls)`` gives a class's definition. The class machinery that makes it is ``runner.authoring.projection``.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from runner.authoring.events import HEADER, Event, EventDefinition, EventField, Record
 from runner.errors import DefinitionError
-from runner.events import HEADER, Event, EventDefinition, EventField, Record
 
 if TYPE_CHECKING:
-    from runner.field_types import EnumClasses
-    from runner.source_code import FunctionSource
+    from runner.authoring.field_types import EnumClasses
+    from runner.authoring.source_code import FunctionSource
     from runner.values import PayloadColumn, ValueType
 
 __all__ = [
@@ -105,7 +105,7 @@ class HandlerDefinition:
     @property
     def source(self) -> FunctionSource:
         """The function's text and syntax tree, with the lines of its file."""
-        from runner.source_code import function_source  # definitions are made without reading files
+        from runner.authoring.source_code import function_source  # definitions are made without reading files
 
         return function_source(self.function)
 
@@ -121,7 +121,7 @@ class MergeDefinition:
     @property
     def source(self) -> FunctionSource:
         """The function's text and syntax tree, with the lines of its file."""
-        from runner.source_code import function_source  # definitions are made without reading files
+        from runner.authoring.source_code import function_source  # definitions are made without reading files
 
         return function_source(self.function)
 
@@ -174,14 +174,14 @@ class ProjectionDefinition:
     @cached_property
     def fingerprint(self) -> str:
         """64 hex digits over all that decides the output."""
-        from runner.fingerprint import fingerprint_of  # reads the author's files; only a run needs it
+        from runner.authoring.fingerprint import fingerprint_of  # reads the author's files; only a run needs it
 
         return fingerprint_of(self)
 
     @cached_property
     def reads(self) -> Mapping[str, frozenset[str]]:
         """By handler name: the fields of the event (header and payload) that it, its key and its helpers read."""
-        from runner.field_reads import fields_read  # reads the author's files; only a run needs it
+        from runner.authoring.field_reads import fields_read  # reads the author's files; only a run needs it
 
         return {h.name: fields_read(h, self.cls) for h in self.handlers}
 
@@ -221,7 +221,7 @@ def definition_of(cls: type[Any]) -> ProjectionDefinition:
             line=found.line,
         )
     if "__pure__" not in cls.__dict__:
-        from runner.purity import check_purity  # reads the author's files; only a run needs it
+        from runner.authoring.purity import check_purity  # reads the author's files; only a run needs it
 
         check_purity(found)
         cls.__pure__ = True

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MISSING",
+    "PROJECTION_MODULE",
     "FunctionSource",
     "Use",
     "body_nodes",
@@ -37,6 +38,8 @@ __all__ = [
     "value_of",
 ]
 
+PROJECTION_MODULE = "runner.authoring.projection"
+"""Where the base class and its decorators stand; they are looked through, not into."""
 MISSING: Any = type("missing", (), {"__repr__": lambda _: "missing"})()
 """What ``resolve`` gives for a name that is not defined (yet)."""
 
@@ -304,9 +307,7 @@ def class_function(owner: type, name: str) -> Any:
     """The author's method of that name in a projection class, unwrapped; MISSING where it has none."""
     for base in owner.__mro__:
         found = base.__dict__.get(name)
-        if isinstance(found, (types.FunctionType, staticmethod)) and not base.__module__.startswith(
-            "runner.projection"
-        ):
+        if isinstance(found, (types.FunctionType, staticmethod)) and base.__module__ != PROJECTION_MODULE:
             return inspect.unwrap(found.__func__ if isinstance(found, staticmethod) else found)
     return MISSING
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
-from runner.field_values import INT64_MAX, Check
+from runner.authoring.field_values import INT64_MAX, Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

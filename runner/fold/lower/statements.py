@@ -7,12 +7,12 @@ import builtins
 from typing import TYPE_CHECKING
 
 from runner.errors import CompileError
-from runner.fold.lower import Lowering, statement
-from runner.fold.lower_lists import list_range, listed_at
-from runner.fold.lower_names import plain
-from runner.fold.lower_numbers import as_int, binary
-from runner.fold.lower_stores import state_method, store_field, widened
-from runner.fold.lower_truth import truth_of
+from runner.fold.lower.lists import list_range, listed_at
+from runner.fold.lower.lowering import Lowering, statement
+from runner.fold.lower.names import plain
+from runner.fold.lower.numbers import as_int, binary
+from runner.fold.lower.stores import state_method, store_field, widened
+from runner.fold.lower.truth import truth_of
 from runner.fold.types import (
     INT,
     ElementType,

@@ -6,12 +6,12 @@ import ast
 import operator
 from typing import TYPE_CHECKING, Any, Final
 
-from runner.fold.lower import Lowering, expression
-from runner.fold.lower_decimals import at_scale
-from runner.fold.lower_lists import list_range, listed_at
-from runner.fold.lower_names import enum_class, plain
-from runner.fold.lower_numbers import DATES, NUMBERS, as_float, as_int
-from runner.fold.lower_truth import in_order, is_member, kept
+from runner.fold.lower.decimals import at_scale
+from runner.fold.lower.lists import list_range, listed_at
+from runner.fold.lower.lowering import Lowering, expression
+from runner.fold.lower.names import enum_class, plain
+from runner.fold.lower.numbers import DATES, NUMBERS, as_float, as_int
+from runner.fold.lower.truth import in_order, is_member, kept
 from runner.fold.types import (
     BOOL,
     ListType,

@@ -7,8 +7,8 @@ import decimal as decimals
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from runner.fold.lower import Lowering, calls, method
-from runner.fold.lower_names import constant, plain
+from runner.fold.lower.lowering import Lowering, calls, method
+from runner.fold.lower.names import constant, plain
 from runner.fold.types import INT, Value, decimal, describe
 from runner.kernels import status
 from runner.kernels.constants import ROUNDINGS

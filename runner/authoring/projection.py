@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from runner.definition import HandlerDefinition, MergeDefinition, ProjectionDefinition
+from runner.authoring.definition import HandlerDefinition, MergeDefinition, ProjectionDefinition
+from runner.authoring.events import Event
+from runner.authoring.key_parts import handler_key, key_column
+from runner.authoring.projection_rules import check_definition, check_keywords
+from runner.authoring.purity import check_purity
+from runner.authoring.state_fields import check_of, collect_state, maker_of
 from runner.errors import DefinitionError
-from runner.events import Event
-from runner.key_parts import handler_key, key_column
-from runner.projection_rules import check_definition, check_keywords
-from runner.purity import check_purity
-from runner.state_fields import check_of, collect_state, maker_of
 
 if TYPE_CHECKING:
-    from runner.field_values import Check
+    from runner.authoring.field_values import Check
 
 __all__ = ["KeyFunction", "Projection", "key", "on"]
 

@@ -12,7 +12,7 @@ from runner.values import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from runner.definition import HandlerDefinition, ProjectionDefinition
+    from runner.authoring.definition import HandlerDefinition, ProjectionDefinition
 
 __all__ = ["check_definition", "check_function", "check_keywords"]
 

@@ -15,17 +15,17 @@ import re
 import types
 from typing import TYPE_CHECKING, Any
 
-from runner.authored_code import authored_code, default_values, is_method
-from runner.class_members import classes_in, members_text
-from runner.constants import constant_text
-from runner.events import Event, Record
-from runner.source_code import FunctionSource, is_authored, uses
+from runner.authoring.authored_code import authored_code, default_values, is_method
+from runner.authoring.class_members import classes_in, members_text
+from runner.authoring.constants import constant_text
+from runner.authoring.events import Event, Record
+from runner.authoring.source_code import FunctionSource, is_authored, uses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runner.definition import ProjectionDefinition
-    from runner.events import EventDefinition
+    from runner.authoring.definition import ProjectionDefinition
+    from runner.authoring.events import EventDefinition
     from runner.values import ValueType
 
 __all__ = ["FOLD_SEMANTICS", "fingerprint_of", "normalised"]
