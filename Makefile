@@ -8,7 +8,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(SUITABLE)' 2>/dev/null && echo $(p))))
 
-.PHONY: setup demo test check bench bench-full clean
+.PHONY: setup demo test check bench bench-full bench-check clean
 
 setup: $(VENV)/.ready
 
@@ -42,6 +42,11 @@ bench: setup
 
 bench-full: setup
 	$(BIN)/python bench/replay.py
+
+# Exits with 1 where a limit of bench/limits.py is missed; on a busy machine: make bench-check SLACK=0.2
+SLACK ?= 0
+bench-check: setup
+	$(BIN)/python bench/replay.py --check --slack $(SLACK)
 
 clean:
 	rm -rf demo bench/out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

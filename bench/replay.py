@@ -21,7 +21,8 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from rivals import RIVALS, THREADS, sample_digest  # noqa: E402 - a script beside its modules
+from limits import add_check, end_checked  # noqa: E402 - a script beside its modules
+from rivals import RIVALS, THREADS, sample_digest  # noqa: E402
 from workload import Workload, prepare  # noqa: E402
 
 from runner.cli.seeded_ledger import LedgerShape  # noqa: E402
@@ -213,6 +214,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no-small", action="store_true", help="leave out the help's and the small rebuild's times")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--readme", action="store_true", help="write the README's table too")
+    add_check(parser)
     return parser.parse_args()
 
 
@@ -233,6 +235,8 @@ def main() -> None:
         print(json.dumps(result, indent=2))
     else:
         show(result)
+    if asked.check:
+        end_checked(result, asked.slack)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from limits import add_check, end_checked
 from workload import OUT, write_log
 
 from runner.cli.seeded_ledger import LedgerShape
@@ -82,4 +84,11 @@ def _timed(command: list[str], directory: Path) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(small_things(*map(int, sys.argv[1:])), indent=2))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("times", type=int, nargs="?", default=5, help="medians of so many")
+    add_check(parser)
+    asked = parser.parse_args()
+    found = small_things(asked.times)
+    print(json.dumps(found, indent=2))
+    if asked.check:
+        end_checked(found, asked.slack)

@@ -68,3 +68,30 @@ def test_rivals_that_differ_stop_the_benchmark(monkeypatch: pytest.MonkeyPatch) 
         bad = [Fake(f.name, "x" if f.name == name else f.digest) for f in good]
         with pytest.raises(SystemExit, match=name):
             replay.check_equal(bad, "s")
+
+
+def test_a_missed_limit_is_named_and_ends_the_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+    import limits
+
+    ratios = {
+        "duckdb_int": 9.0,
+        "polars_int": 7.0,
+        "duckdb_str": 11.0,
+        "polars_str": 20.0,
+        "python": 200.0,
+        "scan": 0.3,
+    }
+    kept = {"ratios": ratios, "help_seconds": 0.39, "rebuild_10k_seconds": 1.49}
+    limits.end_checked(kept, 0.0)
+    for key, value in {"polars_int": 6.9, "duckdb_str": 10.9, "python": 199.0}.items():
+        bad = {**kept, "ratios": {**ratios, key: value}}
+        assert [line.count(f"{key} is {value}") for line in limits.missed(bad)] == [1]
+    for key, value in {"help_seconds": 0.4, "rebuild_10k_seconds": 1.5}.items():
+        assert [line.count(f"{key} is {value}") for line in limits.missed({**kept, key: value})] == [1]
+        assert limits.missed({key: value} | {k: v for k, v in kept.items() if k != key}, slack=0.2) == []
+    with pytest.raises(SystemExit, match="1"):
+        limits.end_checked({**kept, "help_seconds": 0.6}, 0.2)
+    assert "help_seconds is 0.600, the limit is under 0.4 (0.48 with the slack)" in capsys.readouterr().err
