@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no folder with real event logs at {SHARED}")
     return SHARED
+
+
+def pytest_configure() -> None:
+    """A shell's background job (``make test &``, nohup) ignores Ctrl-C, and so would every process that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
