@@ -1,4 +1,4 @@
-"""The place that ``--to`` names, looked at before a run: an empty cut is refused, one beyond the log is told."""
+"""The place that ``--to`` names, looked at before a run: one beyond the log is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from runner.cli.output import count, say
-from runner.errors import ConfigError
 
 if TYPE_CHECKING:
     from runner.cli.options import Session
@@ -19,15 +18,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def checked_place(session: Session, to: str | None) -> str | None:
-    """``to`` as it is. Raises ConfigError where nothing of the log lies up to it; warns where it is behind the log."""
+    """``to`` as it is; warns where it is behind the log. Raises ConfigError as ``Log.cut_at``."""
     if to is None:
         return None
     from runner.log import Log
 
     with Log.open(session.config.log.path) as log:
         cut = log.cut_at(to)
-        if not cut.position and log.last_position:
-            raise ConfigError(f"--to {to}: nothing of the log lies up to it", hint=_extent(log))
         if _beyond(log, cut, to):
             say(f"warning: --to {to} is beyond the log, which ends at position {count(log.last_position)}: all of it")
     return to
@@ -53,7 +50,3 @@ def _beyond(log: Log, cut: Cut, to: str) -> bool:
         # One number is the line where the source has one file only, else the file (``runner/log/cut.py``).
         return place[0] > (last[1] if last[0] == 0 else last[0])
     return place > tuple(last)
-
-
-def _extent(log: Log) -> str:
-    return f"the log has positions 1 to {count(log.last_position)}"

@@ -26,9 +26,22 @@ _FORMS = "a position (1200), a time with its zone (2026-01-01T00:00:00Z) or a so
 
 
 def cut_at(manifest: Manifest, rows: AllRows, place: int | datetime | str | tuple[str, SourcePosition]) -> Cut:
-    """The cut for a position, a time, a source position, or a text for one of them. Raises ConfigError."""
+    """The cut for a position, a time, a source position, or a text for one of them.
+
+    Raises ConfigError for what is no place, and for one before the first event: a fold of nothing is nobody's wish.
+    """
     if isinstance(place, str):
-        return _replace_asked(cut_at(manifest, rows, _parse(place, manifest)), place)
+        found = _cut(manifest, rows, _parse(place, manifest))
+        cut = Cut(found.position, place, found.recorded_at)
+    else:
+        cut = _cut(manifest, rows, place)
+    if not cut.position and manifest.last_position:
+        extent = f"the log has positions 1 to {manifest.last_position:,}"
+        raise ConfigError(f"--to {cut.asked}: nothing of the log lies up to it", hint=extent)
+    return cut
+
+
+def _cut(manifest: Manifest, rows: AllRows, place: int | datetime | tuple[str, SourcePosition]) -> Cut:
     if isinstance(place, datetime):
         return _at_time(manifest, rows, place)
     if isinstance(place, tuple):
@@ -36,10 +49,6 @@ def cut_at(manifest: Manifest, rows: AllRows, place: int | datetime | str | tupl
     if place < 0:
         raise ConfigError(f"position {place} is before the first one, which is 1")
     return Cut(Position(min(place, manifest.last_position)), asked=str(place))
-
-
-def _replace_asked(cut: Cut, asked: str) -> Cut:
-    return Cut(cut.position, asked, cut.recorded_at)
 
 
 def _parse(text: str, manifest: Manifest) -> int | datetime | tuple[str, SourcePosition]:

@@ -188,7 +188,8 @@ class Log:
         """The cut that ``--to`` means: a position, a time, a (source, source position), or a text for any of them.
 
         Texts: ``"1200"``, ``"2026-01-01T00:00:00Z"``, ``"orders:17"`` or ``"orders:2,17"``. All events from the
-        first one (by position) behind the place on are left out. Raises ConfigError for what is none of these.
+        first one (by position) behind the place on are left out. Raises ConfigError for what is none of these, and
+        for a place before the first event of a log that has some.
         """
         return cut_at(self.manifest, self._all_rows, place)
 

@@ -54,7 +54,7 @@ def test_child_rows_by_whole_key_or_by_aggregate(project: Project) -> None:
     assert [(s.position, s.passed_over) for s in every if not s.handler] == [(3, "no element"), (4, "no handler")]
     with pytest.raises(JobError, match=r"no event of the row \('a', 's9'\) of items .*`runner explain items a` shows"):
         explain(project.config, "items", ["a", "s9"])
-    with pytest.raises(JobError, match="no event of the row"):
+    with pytest.raises(ConfigError, match="--to 0: nothing of the log lies up to it"):
         explain(project.config, "items", ["a", "s2"], to=0)
 
 

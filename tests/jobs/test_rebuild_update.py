@@ -129,6 +129,17 @@ def test_rebuild_and_update_up_to_a_place(project: Project, place: int | str) ->
     assert "runner rebuild accounts --to 100" in raised.value.hint
 
 
+@pytest.mark.parametrize("place", [0, "0", "2025-01-01T00:00:00Z", "bank:0"])
+def test_a_place_before_the_first_event_is_refused(project: Project, place: int | str) -> None:
+    project.append(history(5, 20))
+    rebuild(project.config, engine="in-process", prove=0)
+    before = project.bytes()
+    for run in (rebuild, update):
+        with pytest.raises(ConfigError, match="nothing of the log lies up to it"):
+            run(project.config, to=place, engine="in-process")
+    assert project.bytes() == before
+
+
 def test_only_the_names_that_were_asked_for(project: Project) -> None:
     events = history(6)
     project.append(events)

@@ -26,8 +26,13 @@ def test_cut_by_time_is_the_first_event_behind_it(events, limit, segment) -> Non
     with cases.scratch() as folder:
         cases.write(Path(folder), rows, room=Room(events=segment, whole_below=3))
         with Log.open(folder) as log:
-            cut = log.cut_at(cases.EPOCH + timedelta(microseconds=limit))
+            asked = cases.EPOCH + timedelta(microseconds=limit)
             behind = [k for k, (_, t) in enumerate(events) if t is not None and t > limit]
+            if behind[:1] == [0]:
+                with pytest.raises(ConfigError, match="nothing of the log lies up to it"):
+                    log.cut_at(asked)
+                return
+            cut = log.cut_at(asked)
             assert cut.position == (behind[0] if behind else len(events))
             assert len(cases.raw_rows(log, 0, cut.position)) == cut.position
 
@@ -49,12 +54,10 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("asked", "position"),
     [
-        ("0", 0),
         ("7", 7),
         ("9999", 18),
         ("2026-01-01T00:00:02Z", 3),
         ("2026-01-01T01:00:02+01:00", 3),
-        ("2025-12-31T23:59:59Z", 0),
         ("2030-01-01T00:00:00Z", 18),
         ("orders:3", 4),
         ("orders:0,3", 4),
@@ -81,6 +84,9 @@ def test_texts(path: Path, asked: str, position: int) -> None:
         ("nobody:3", r"the log has no source 'nobody' \(it has orders, a:b, many\)"),
         ("orders:x", "not a place"),
         ("-3", "not a place"),
+        ("0", r"--to 0: nothing of the log lies up to it \(the log has positions 1 to 18\)"),
+        ("2025-12-31T23:59:59Z", "--to 2025-12-31T23:59:59Z: nothing of the log lies up to it"),
+        ("orders:-1", "--to orders:-1: nothing of the log lies up to it"),
     ],
 )
 def test_what_is_no_place(path: Path, asked: str, message: str) -> None:
@@ -95,8 +101,9 @@ def test_values(path: Path) -> None:
         cut = log.cut_at(datetime(2026, 1, 1, 2, 0, 1, tzinfo=zone))
         assert cut.position == 2
         assert cut.recorded_at == datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
-        with pytest.raises(ConfigError):
-            log.cut_at(-1)
+        for place in (0, -1, ("orders", SourcePosition((-1,))), datetime(2025, 1, 1, tzinfo=UTC)):
+            with pytest.raises(ConfigError):
+                log.cut_at(place)
         with pytest.raises(ConfigError):
             log.cut_at(("nobody", SourcePosition((1,))))
 
