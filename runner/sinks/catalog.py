@@ -23,7 +23,7 @@ from runner.errors import ReadModelError
 from runner.files import sync_directory
 from runner.sinks.claims import publishing
 from runner.sinks.current import Current
-from runner.sinks.durable import remove_leftovers, temporary_beside, translated
+from runner.sinks.durable import has_leftovers, remove_leftovers, temporary_beside, translated
 from runner.sinks.statements import statements
 
 if TYPE_CHECKING:
@@ -110,8 +110,15 @@ def is_current(current: Current) -> bool:
 
 
 def repair(root: Path) -> bool:
-    """Make the catalog again if it is not what current.json says; whether it had to be."""
+    """Make the catalog again if it is not what current.json says; whether it had to be.
+
+    Also removes what a run that was killed before its switch left of the catalog it was making.
+    """
     if is_current(Current.read(root)):
+        if has_leftovers(root):
+            # One who publishes just now has such a file too, and sweeps himself: nobody waits for him here.
+            with suppress(ReadModelError, OSError), publishing(root, wait=0.0):
+                remove_leftovers(root)
         return False
     with publishing(root):
         current = Current.read(root)

@@ -73,13 +73,13 @@ class Lock:
         self.release()
 
 
-def publishing(root: Path) -> Lock:
-    """The lock under which current.json and the catalog change; held for moments, so it is waited for."""
+def publishing(root: Path, *, wait: float = 60.0) -> Lock:
+    """The lock under which current.json and the catalog change; held for moments, so it is waited for, in seconds."""
     try:
-        return Lock.take(root / "publish.lock", "current.json", wait=60.0)
+        return Lock.take(root / "publish.lock", "current.json", wait=wait)
     except VersionBusy as error:
         raise ReadModelError(
-            f"{root / 'publish.lock'} is held for a minute already",
+            f"{root / 'publish.lock'} is held for {wait:g} seconds already",
             hint="another run hangs while it publishes; see `runner jobs`",
         ) from error
 

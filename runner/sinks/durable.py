@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "digest_of",
     "footer_of",
+    "has_leftovers",
     "remove_leftovers",
     "temporary_beside",
     "translated",
@@ -46,6 +47,11 @@ def footer_of(data: bytes | memoryview) -> str:
 def temporary_beside(path: Path) -> Path:
     """A name in the same directory that no other writer has."""
     return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}")
+
+
+def has_leftovers(directory: Path) -> bool:
+    """Whether there are temporary files: of a killed writer, or of one at work."""
+    return next(directory.glob(f".*{TEMPORARY}"), None) is not None
 
 
 def remove_leftovers(directory: Path) -> None:

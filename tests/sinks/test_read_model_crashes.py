@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
+from runner.sinks.claims import publishing
 from runner.sinks.export import canonical
 from runner.steps import STEPS
 
@@ -85,6 +86,7 @@ def test_a_crash_leaves_old_or_new_and_the_command_again_repairs(
     last = (what, int(number)) in (("rebuild", 8), ("update", 5), ("settle", 4), ("rollback", 2))
     assert _through_catalog(root) == (after if last else before)
     assert accounts.models.repair() == (switched and not last)
+    assert not list(root.glob(".*")), "the catalog that was being made is left"
     assert _through_catalog(root) == (after if switched else before)
     if not (what == "rollback" and switched):  # a rollback that has happened is not done twice
         again = _run(root, action, "")
@@ -95,6 +97,17 @@ def test_a_crash_leaves_old_or_new_and_the_command_again_repairs(
     assert (what == "settle") <= (live.deltas == ())
     assert accounts.rows() == _through_catalog(root) == after
     assert not list(root.glob(".*")), "temporary files are left"
+
+
+def test_a_repair_leaves_the_files_of_one_who_publishes(accounts: Accounts, root: Path) -> None:
+    accounts.rebuild(BEFORE)
+    temporary = root / ".catalog.duckdb.1.abcd.tmp"
+    temporary.write_bytes(b"half made")
+    with publishing(root):
+        assert not accounts.models.repair()
+        assert temporary.exists()
+    assert not accounts.models.repair()
+    assert not temporary.exists()
 
 
 def test_a_killed_update_leaves_nothing_that_a_later_one_takes(accounts: Accounts, root: Path) -> None:
