@@ -30,6 +30,8 @@ __all__ = ["UnfitAt", "presence", "read_numbers", "read_texts", "times_as_utc", 
 
 _DAY = 86_400_000_000
 _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
+_RULES_END = 2_114_380_800_000_000
+"""2037-01-01: from that year on Arrow knows no summer time, Python does."""
 
 
 class UnfitAt(ValueError):
@@ -159,7 +161,7 @@ def _written_times(data: Bytes, spans: Spans, coercion: Coercion) -> tuple[Int64
 
 def times_as_utc(values: Int64s, statuses: Statuses, zone: str) -> tuple[Int64s, Statuses]:
     """LOCAL times of a zone as UTC; without a zone, and where the zone's rules are not plain, they are left LOCAL."""
-    local = np.flatnonzero(statuses == LOCAL)
+    local = np.flatnonzero((statuses == LOCAL) & ((values < _RULES_END) | (zone == "UTC")))
     if not len(local) or not zone:
         return values, statuses
     times = pa.array(values[local], pa.timestamp("us"))

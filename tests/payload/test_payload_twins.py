@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from payload_cases import LINE, SCALAR_TYPES, T, assert_same, json_strings, numbers, scalars, times, values
 
 from runner.kernels.texttimes import compile_format
 from runner.values import Kind, PayloadColumn
+
+local = datetime.fromisoformat
+ZONES = (
+    "UTC",
+    "America/New_York",
+    "Europe/Prague",
+    "Europe/Dublin",
+    "Asia/Kolkata",
+    "Australia/Lord_Howe",
+    "Africa/Casablanca",
+    "America/Santiago",
+)
 
 
 @pytest.mark.parametrize(("type_", "coerce"), SCALAR_TYPES, ids=lambda v: repr(v)[:60])
@@ -37,6 +50,13 @@ def test_numbers(found):
 @settings(max_examples=150, deadline=None)
 def test_times(found, shape):
     assert_same([f'{{"v":{json.dumps(found)}}}'], [PayloadColumn("t", (("v",),), T(Kind.DATETIME), shape)])
+
+
+@given(moment=st.datetimes(local("1850-01-01"), local("2150-01-01")), zone=st.sampled_from(ZONES))
+@settings(max_examples=60, deadline=None)
+@example(moment=local("2040-07-01"), zone="America/New_York")
+def test_local_times_of_zones(moment, zone):
+    assert_same([f'{{"v":"{moment.isoformat()}"}}'], [PayloadColumn("t", (("v",),), T(Kind.DATETIME), f"iso@{zone}")])
 
 
 FORMATS = (
