@@ -14,8 +14,9 @@ import pyarrow as pa
 from runner.errors import LogDamaged, LogError
 from runner.kernels.digest import digest_events
 from runner.kernels.hash import hash_texts, text_buffers
-from runner.kernels.order import last_versions, wavefront_order
+from runner.kernels.order import NO_VERSION, last_versions, wavefront_order
 from runner.log.arrival import SEPARATOR
+from runner.log.heads import SegmentHeads, last_known_versions
 from runner.log.identity import partitions_of
 from runner.log.manifest import WHOLE, Segment, chain_of, manifest_path, numbered_path, read_manifest
 from runner.log.store import Store
@@ -50,7 +51,7 @@ def audit(log: Log) -> AuditReport:
     manifests = _check_manifests(log, findings)
     store = Store(log.path, verify=True)
     before, next_position, size = "", 1, 0
-    heads: dict[tuple[int, int], int] = {}
+    heads: list[SegmentHeads] = []
     for segment in log.manifest.segments:
         if segment.first != next_position:
             findings.append(f"{segment.id}: begins at position {segment.first}, {next_position} was due")
@@ -58,13 +59,16 @@ def audit(log: Log) -> AuditReport:
             findings.append(f"{segment.id}: its place in the SHA-256 chain is wrong")
         before, next_position = segment.chain, segment.last + 1
         size += sum(f.size for f in segment.files())
-        bad = list(_check_files(log, segment))
-        findings += bad
-        if not bad:
+        found = list(_check_files(log, segment))
+        if not found:
             try:
-                findings += _check_events(log, store, segment, heads)
+                found += _check_events(log, store, segment, heads)
             except LogError as e:
-                findings.append(str(e))
+                found.append(str(e))
+        if not found:
+            # Later segments are compared with what holds: a dictionary out of order cannot be searched.
+            heads.append(SegmentHeads(store.container(segment.events_file)))
+        findings += found
     return AuditReport(len(log.manifest.segments), log.events, size, manifests, tuple(findings))
 
 
@@ -103,7 +107,7 @@ def _check_files(log: Log, segment: Segment) -> Iterator[str]:
             yield f"{path}: is not what was written (SHA-256 differs)"
 
 
-def _check_events(log: Log, store: Store, segment: Segment, heads: dict[tuple[int, int], int]) -> Iterator[str]:
+def _check_events(log: Log, store: Store, segment: Segment, heads: list[SegmentHeads]) -> Iterator[str]:
     seen = np.zeros(segment.events, np.bool_)
     digest = 0
     events = store.container(segment.events_file)
@@ -122,7 +126,7 @@ def _check_events(log: Log, store: Store, segment: Segment, heads: dict[tuple[in
         a = rows.aggregates
         digest += digest_events(rows.header, rows.codes, a.hi, a.lo, data, offsets)
         yield from (f"{where}: {line}" for line in _check_batch(log, rows, partition))
-        yield from (f"{where}: {line}" for line in _check_versions(rows, heads))
+        yield from (f"{where}: {line}" for line in _check_versions(log, rows, heads))
     if not seen.all():
         yield f"{segment.id}: position {segment.first + int(np.argmin(seen))} is missing"
     if f"{digest % 2**128:032x}" != segment.digest:
@@ -134,7 +138,7 @@ def _check_batch(log: Log, rows: EventRows, partition: int) -> Iterator[str]:
     hi, lo = _hashes(log, a)
     if not (np.array_equal(hi, a.hi) and np.array_equal(lo, a.lo)):
         yield "a hash is not the one of its aggregate"
-    if not np.all((a.hi[1:] > a.hi[:-1]) | ((a.hi[1:] == a.hi[:-1]) & (a.lo[1:] > a.lo[:-1]))):
+    if not _ascends(a):
         yield "the dictionary does not ascend"
     if partition != WHOLE and not np.all(partitions_of(a.hi, log.partitions) == partition):
         yield "an aggregate of another partition"
@@ -154,7 +158,8 @@ def _hashes(log: Log, a: Aggregates) -> tuple[npt.NDArray[np.uint64], npt.NDArra
     return hi, lo
 
 
-def _check_versions(rows: EventRows, heads: dict[tuple[int, int], int]) -> Iterator[str]:
+def _check_versions(log: Log, rows: EventRows, heads: list[SegmentHeads]) -> Iterator[str]:
+    """heads: of the sound segments before; mapped, so that nothing is kept in memory for an aggregate."""
     a, version = rows.aggregates, rows.header["version"]
     by_aggregate = np.lexsort((rows.header["position"], rows.codes))
     same = np.diff(rows.codes[by_aggregate]) == 0
@@ -163,11 +168,15 @@ def _check_versions(rows: EventRows, heads: dict[tuple[int, int], int]) -> Itera
     last = last_versions(rows.codes, version, len(a))
     if not np.array_equal(last, a.last_version):
         yield "a dictionary entry's last version is not its events'"
-    firsts = by_aggregate[np.concatenate(([True], ~same))] if len(by_aggregate) else by_aggregate
+    if not len(by_aggregate) or not _ascends(a):
+        return
+    firsts = by_aggregate[np.concatenate(([True], ~same))]
     lowest = np.zeros(len(a), np.int64)
     lowest[rows.codes[firsts]] = version[firsts]
-    keys = zip(a.hi.tolist(), a.lo.tolist(), strict=True)
-    for key, first, highest in zip(keys, lowest.tolist(), last.tolist(), strict=True):
-        if heads.get(key, first - 1) >= first:
-            yield f"version {first} of an aggregate comes behind version {heads[key]}"
-        heads[key] = highest
+    before = last_known_versions(heads, a.hi, a.lo, log.partitions)
+    for i in np.flatnonzero((before != NO_VERSION) & (before >= lowest)).tolist():
+        yield f"version {lowest[i]} of an aggregate comes behind version {before[i]}"
+
+
+def _ascends(a: Aggregates) -> bool:
+    return bool(np.all((a.hi[1:] > a.hi[:-1]) | ((a.hi[1:] == a.hi[:-1]) & (a.lo[1:] > a.lo[:-1]))))

@@ -7,9 +7,11 @@ import shutil
 from typing import TYPE_CHECKING
 
 import log_cases as cases
+import numpy as np
 import pytest
 
 from runner.errors import LogDamaged, LogError, LogFormatError
+from runner.kernels.order import NO_VERSION
 from runner.log import Log, LogWriter, Room, audit
 
 if TYPE_CHECKING:
@@ -191,3 +193,24 @@ def test_files_exchanged_between_logs(path: Path, tmp_path: Path) -> None:
     file_of(path, "raw").write_bytes(file_of(other, "raw").read_bytes())
     with pytest.raises(LogDamaged):
         read_all(path)
+
+
+@pytest.mark.parametrize("whole_below", [0, 1000])
+def test_audit_sees_versions_that_run_backwards_between_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_below: int
+) -> None:
+    log = tmp_path / "log"
+    room = Room(whole_below=whole_below)
+    cases.write(log, [cases.Row(f"a{k % 5}", version=10 + k // 5, place=(0, k)) for k in range(40)], room=room)
+    cases.write(log, [cases.Row("b", version=1, place=(1, 0))], room=room)
+    with monkeypatch.context() as broken:  # a writer that knows no version of earlier segments
+        broken.setattr(
+            "runner.log.segment_build.last_known_versions",
+            lambda segments, hi, lo, partitions: np.full(len(hi), NO_VERSION, np.int64),
+        )
+        again = [("a1", 17), ("a2", 18), ("a3", 4), ("a3", 19), ("c", 1)]
+        cases.write(log, [cases.Row(i, version=v, place=(2, n)) for n, (i, v) in enumerate(again)], room=room)
+    with Log.open(log) as opened:
+        assert len(opened.manifest.segments) == 3
+        findings = {line.partition(": ")[2] for line in audit(opened).findings}
+    assert findings == {f"version {v} of an aggregate comes behind version 17" for v in (17, 4)}
