@@ -21,6 +21,8 @@ from shop import FIRST, Shop, expected, history
 
 from runner.steps import STEPS
 
+pytestmark = pytest.mark.slow
+
 MORE = 140
 WALKERS = 2
 HERE = Path(__file__).parent

@@ -12,6 +12,8 @@ import pytest
 
 from runner.steps import STEPS
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 FIRST = ["append", {"from": 0, "to": 160}]
