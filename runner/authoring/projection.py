@@ -161,6 +161,9 @@ class Projection:
             )
         self.__dict__[name] = check(value)
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name} cannot be deleted; assign None or a default, or call self.delete() for the row")
+
     def delete(self) -> None:
         """Remove the row, when the handler returns. A later event of the key starts from the defaults."""
         self.__dict__["_deleted"] = True

@@ -16,6 +16,7 @@ from runner.authoring.source_code import MISSING, FunctionSource, class_function
 from runner.errors import DefinitionError
 from runner.fold.lower.lowering import CALLS, METHODS, ArrayRef, Lowering, Scope, expression
 from runner.fold.lower.names import constant, plain
+from runner.fold.lower.plainly import fails_always
 from runner.fold.lower.statements import assign_local, leave
 from runner.fold.lower.stores import converted
 from runner.fold.lower.truth import kept
@@ -56,7 +57,7 @@ def _call(c: Lowering, node: ast.Call) -> Value:
             return _method(c, node, node.func, owner)
     function = c.expr(node.func)
     if not isinstance(function.type, ObjectType):
-        raise c.error(node, f"{ast.unparse(node.func)} is {describe(function.type)} and cannot be called")
+        raise c.error(node, f"{ast.unparse(node.func)} is {describe(function.type)} and cannot be called", always=True)
     target = function.constant
     try:
         lower = CALLS.get(target)
@@ -99,7 +100,8 @@ def _method(c: Lowering, node: ast.Call, func: ast.Attribute, owner: Value) -> V
     if lower is None:
         known = sorted(name for kind, name in METHODS if kind is owner.kind)
         hint = f"there is {', '.join(known)}" if known else ""
-        raise c.error(node, f"{describe(owner.type)}.{func.attr}() is not supported", hint)
+        always = fails_always(c, lambda sample: getattr(sample, func.attr), owner)
+        raise c.error(node, f"{describe(owner.type)}.{func.attr}() is not supported", hint, always=always)
     return lower(c, node, c.required(node, owner), [c.expr(a) for a in node.args])
 
 
@@ -109,7 +111,8 @@ def _own_method(c: Lowering, node: ast.Call, name: str, owner: Value) -> Value:
     function = class_function(cls, name)
     if function is MISSING:
         hint = "call it on a line of its own, in the handler" if name == "delete" else "write a function of the module"
-        raise c.error(node, f"self.{name}() is not supported here", hint)
+        always = not hasattr(cls, name)
+        raise c.error(node, f"self.{name}() is not supported here", hint, always=always)
     if any(h.name == name for h in c.program.definition.handlers):
         raise c.error(node, f"{name} is a handler and cannot be called", "share a function of the module")
     static = isinstance(inspect.getattr_static(cls, name), staticmethod)
@@ -124,7 +127,7 @@ def _enum_call(c: Lowering, node: ast.Call, cls: type[enum.Enum]) -> Value:
     assert isinstance(sample.type, ValueType)
     value = c.expr(node.args[0])
     if isinstance(value.type, NoneType):
-        raise c.error(node, f"None is no {cls.__name__}")
+        raise c.error(node, f"None is no {cls.__name__}", always=True)
     code, _ = converted(c, node, value, sample.type, cls.__name__)
     return Value(sample.type, code)
 
@@ -184,7 +187,7 @@ def _bound(
     try:
         found = signature.bind(*first, *written, **named)
     except TypeError as error:
-        raise c.error(node, f"{name}: {error}") from None
+        raise c.error(node, f"{name}: {error}", always=True) from None
     values = {
         p.name: found.arguments[p.name] if p.name in found.arguments else constant(c, node, p.default)
         for p in signature.parameters.values()

@@ -11,6 +11,7 @@ from runner.fold.lower.lists import list_range, listed_at
 from runner.fold.lower.lowering import Lowering, expression
 from runner.fold.lower.names import enum_class, plain
 from runner.fold.lower.numbers import DATES, NUMBERS, as_float, as_int
+from runner.fold.lower.plainly import fails_always, operation
 from runner.fold.lower.truth import in_order, is_member, kept
 from runner.fold.types import (
     BOOL,
@@ -187,7 +188,7 @@ def _order(c: Lowering, node: ast.AST, op: ast.cmpop, left: Value, right: Value)
     sign, _ = _ORDERS[type(op)]
     for value in (left, right):
         if isinstance(value.type, NoneType):
-            raise c.error(node, "an order with None fails always", "test with `is None` first")
+            raise c.error(node, "an order with None fails always", "test with `is None` first", always=True)
     left, right = c.required(node, plain(c, left)), c.required(node, plain(c, right))
     kinds = {left.kind, right.kind}
     if kinds <= NUMBERS:
@@ -202,7 +203,8 @@ def _order(c: Lowering, node: ast.AST, op: ast.cmpop, left: Value, right: Value)
         less = f"text_less(pool, {a}, {b})"
         return c.temp(less if sign in ("<", ">") else f"not {less}")
     hint = "compare its .value" if Kind.ENUM in kinds else _unlike_hint(kinds)
-    raise c.error(node, f"{describe(left.type)} {sign} {describe(right.type)} is not supported", hint)
+    always = fails_always(c, operation(op), left, right)
+    raise c.error(node, f"{describe(left.type)} {sign} {describe(right.type)} is not supported", hint, always=always)
 
 
 def _membership(c: Lowering, node: ast.AST, left: Value, right: Value) -> str:
@@ -218,7 +220,10 @@ def _membership(c: Lowering, node: ast.AST, left: Value, right: Value) -> str:
         left, right = c.required(node, left), c.required(node, right)
         return c.temp(f"text_contains(pool, {right.code}, {left.code})")
     raise c.error(
-        node, f"{describe(left.type)} in {describe(right.type)} is not supported", "write x in (a, b), or a <= x < b"
+        node,
+        f"{describe(left.type)} in {describe(right.type)} is not supported",
+        "write x in (a, b), or a <= x < b",
+        always=fails_always(c, operator.contains, right, left),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from runner.fold.lower.lowering import Lowering, attribute, calls, method
 from runner.fold.lower.names import known_call
+from runner.fold.lower.plainly import fails_always, operation
 from runner.fold.types import DATE, DATETIME, FLOAT, INT, TIMEDELTA, Value, describe
 from runner.kernels import status
 from runner.kernels.constants import DATE_MAX, DATE_MIN, DATETIME_MAX, DATETIME_MIN, DAY
@@ -65,9 +66,8 @@ def date_arithmetic(c: Lowering, node: ast.AST, op: ast.operator, left: Value, r
         hint = "take the .date() of the datetime"
     elif Kind.INT in (left.kind, right.kind):
         hint = "write timedelta(days=n)"
-    raise c.error(
-        node, f"{type(op).__name__} of {describe(left.type)} and {describe(right.type)} is not supported", hint
-    )
+    what = f"{type(op).__name__} of {describe(left.type)} and {describe(right.type)} is not supported"
+    raise c.error(node, what, hint, always=fails_always(c, operation(op), left, right))
 
 
 def _moved(c: Lowering, op: ast.operator, moment: Value, by: str) -> Value:

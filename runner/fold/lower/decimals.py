@@ -98,7 +98,7 @@ def _decimal(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
         try:
             return constant(c, node, Decimal(value.constant))
         except decimals.InvalidOperation:
-            raise c.error(node, f"{value.constant!r} is no Decimal") from None
+            raise c.error(node, f"{value.constant!r} is no Decimal", always=True) from None
     if value.kind in (Kind.INT, Kind.BOOL):
         return Value(decimal(0), at_scale(c, value, 0))
     if value.kind is Kind.DECIMAL:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from runner.fold.lower.lowering import Lowering, calls, expression
 from runner.fold.lower.names import constant, element_at, plain
 from runner.fold.lower.numbers import binary
+from runner.fold.lower.plainly import fails_always
 from runner.fold.lower.strings import bound, text_item
 from runner.fold.types import INT, ListType, StateListType, TupleType, Value, describe
 from runner.kernels import status
@@ -89,7 +90,9 @@ def _subscript(c: Lowering, node: ast.Subscript) -> Value:
         return _tuple_item(c, node, base)
     base = plain(c, base)
     if base.kind is not Kind.STR:
-        raise c.error(node, f"{describe(base.type)} has no items")
+        raise c.error(
+            node, f"{describe(base.type)} has no items", always=fails_always(c, lambda sample: sample[0], base)
+        )
     return text_item(c, node, c.required(node, base))
 
 
@@ -103,14 +106,14 @@ def _tuple_item(c: Lowering, node: ast.Subscript, base: Value) -> Value:
 @calls(len)
 def _len(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
     if len(arguments) != 1 or node.keywords:
-        raise c.error(node, "len takes one argument")
+        raise c.error(node, "len takes one argument", always=True)
     value = plain(c, arguments[0])
     if isinstance(value.type, (ListType, StateListType)):
         return Value(INT, list_length(c, value))
     if isinstance(value.type, TupleType):
         return constant(c, node, len(value.items))
     if value.kind is not Kind.STR:
-        raise c.error(node, f"{describe(value.type)} has no len")
+        raise c.error(node, f"{describe(value.type)} has no len", always=fails_always(c, len, value))
     value = c.required(node, value)
     return Value(INT, c.temp(f"text_length(pool, {value.code})"))
 

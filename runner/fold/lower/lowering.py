@@ -296,13 +296,13 @@ class Lowering:
         self.guard(f"{pair}[0]", f"{pair}[0]")
         return f"{pair}[1]"
 
-    def error(self, node: ast.AST, what: str, hint: str = "") -> CompileError:
-        """The refusal of a construct, at its line."""
+    def error(self, node: ast.AST, what: str, hint: str = "", *, always: bool = False) -> CompileError:
+        """The refusal of a construct, at its line. always: plain Python fails there too, so that it is no way out."""
         source = self.scope.source
-        out = f"declare class {self.program.projection}(Projection, compiled=False)"
+        out = "" if always else f"declare class {self.program.projection}(Projection, compiled=False)"
         return CompileError(
             what,
-            hint=f"{hint}, or {out}" if hint else out,
+            hint=", or ".join(filter(None, (hint, out))),
             file=source.file,
             line=getattr(node, "lineno", source.line),
             handler=self.label,
@@ -346,7 +346,8 @@ class Lowering:
                 try:
                     if lower is None:
                         what, hint = _REFUSED.get(type(node), (f"{type(node).__name__} is not supported", ""))
-                        raise self.error(node, what, hint)
+                        # Python would delete a field of the state, and find it missing at the row's end.
+                        raise self.error(node, what, hint, always=isinstance(node, ast.Delete))
                     lower(self, node)
                 except CompileError as error:
                     self.errors.append(error)

@@ -16,6 +16,7 @@ from runner.authoring.field_types import Unsupported, enum_name, field_type
 from runner.authoring.field_values import microseconds
 from runner.authoring.source_code import MISSING, resolve
 from runner.fold.lower.lowering import ATTRIBUTES, Lowering, attribute, calls, expression
+from runner.fold.lower.plainly import fails_always
 from runner.fold.types import (
     BOOL,
     DATE,
@@ -72,7 +73,7 @@ def constant(c: Lowering, node: ast.AST, value: Any) -> Value:
             return Value(BOOL, str(value), constant=value)
         case int() if type(value) is int:
             if not INT64_MIN <= value <= INT64_MAX:
-                raise c.error(node, f"{value} does not fit int64", "every int result must fit 64 bits")
+                raise c.error(node, f"{value} does not fit int64", "every int result must fit 64 bits", always=True)
             return Value(INT, integer(value), constant=value)
         case float() if type(value) is float:
             return Value(FLOAT, _float(value), constant=value)
@@ -121,7 +122,7 @@ def _float(value: float) -> str:
 
 def _datetime_constant(c: Lowering, node: ast.AST, value: datetime) -> Value:
     if value.utcoffset() is None:
-        raise c.error(node, f"{value!r} has no time zone", "write datetime(..., tzinfo=UTC)")
+        raise c.error(node, f"{value!r} has no time zone", "write datetime(..., tzinfo=UTC)", always=True)
     if value.utcoffset():
         raise c.error(node, f"{value!r} is not in UTC, so its parts would differ", "write it with tzinfo=UTC")
     return Value(DATETIME, integer(microseconds(value - _EPOCH)), constant=value)
@@ -192,7 +193,7 @@ def known_call(c: Lowering, node: ast.Call, arguments: list[Value], function: Ca
     try:
         made = function(*(a.constant for a in arguments), **{n: v.constant for n, v in keywords.items()})
     except (TypeError, ValueError, OverflowError) as error:
-        raise c.error(node, f"{ast.unparse(node)}: {error}") from None
+        raise c.error(node, f"{ast.unparse(node)}: {error}", always=True) from None
     return constant(c, node, made)
 
 
@@ -216,7 +217,7 @@ def _name(c: Lowering, node: ast.Name) -> Value:
         return _local(c, node)
     found = resolve(c.scope.source.function, name)
     if found is MISSING:
-        raise c.error(node, f"{name} is not defined")
+        raise c.error(node, f"{name} is not defined", "define it in the module, or import it there", always=True)
     return constant(c, node, found)
 
 
@@ -266,7 +267,10 @@ def _value_attribute(c: Lowering, node: ast.Attribute, base: Value) -> Value:
     if lower is None:
         known = sorted(name for kind, name in ATTRIBUTES if kind is base.kind)
         raise c.error(
-            node, f"{describe(base.type)}.{node.attr} is not supported", f"there is {', '.join(known)}" if known else ""
+            node,
+            f"{describe(base.type)}.{node.attr} is not supported",
+            f"there is {', '.join(known)}" if known else "",
+            always=fails_always(c, lambda sample: getattr(sample, node.attr), base),
         )
     return lower(c, node, c.required(node, base))
 
@@ -274,7 +278,7 @@ def _value_attribute(c: Lowering, node: ast.Attribute, base: Value) -> Value:
 def _object_attribute(c: Lowering, node: ast.Attribute, holder: Any) -> Value:
     found = getattr(holder, node.attr, MISSING)
     if found is MISSING:
-        raise c.error(node, f"{getattr(holder, '__name__', holder)} has no attribute {node.attr}")
+        raise c.error(node, f"{getattr(holder, '__name__', holder)} has no attribute {node.attr}", always=True)
     return constant(c, node, found)
 
 
@@ -282,7 +286,9 @@ def _object_attribute(c: Lowering, node: ast.Attribute, holder: Any) -> Value:
 def _enum_attribute(c: Lowering, node: ast.Attribute, base: Value) -> Value:
     assert isinstance(base.type, ValueType)
     if base.literal:
-        raise c.error(node, f"a {describe(base.type)} is a plain value and has no {node.attr}", "use it as it is")
+        raise c.error(
+            node, f"a {describe(base.type)} is a plain value and has no {node.attr}", "use it as it is", always=True
+        )
     if base.known:
         return constant(c, node, getattr(base.constant, node.attr))
     if node.attr == "value":
@@ -301,7 +307,7 @@ def _event_field(c: Lowering, node: ast.Attribute, type_: EventType) -> Value:
     if name in HEADER:
         return _header_field(c, name)
     known = ", ".join([*(f.name for f in type_.event.fields), *HEADER])
-    raise c.error(node, f"{type_.event.name} has no field {name}", f"it has {known}")
+    raise c.error(node, f"{type_.event.name} has no field {name}", f"it has {known}", always=True)
 
 
 def _header_field(c: Lowering, name: str) -> Value:
@@ -332,7 +338,7 @@ def _element_field(c: Lowering, node: ast.Attribute, base: Value) -> Value:
     found = next((f for f in type_.record.fields if f.name == node.attr), None)
     if found is None:
         known = ", ".join(f.name for f in type_.record.fields)
-        raise c.error(node, f"{describe(type_)} has no field {node.attr}", f"it has {known}")
+        raise c.error(node, f"{describe(type_)} has no field {node.attr}", f"it has {known}", always=True)
     return _loaded(c, type_.scope, f"{type_.path}.{found.name}", found.type, base.code)
 
 
@@ -374,7 +380,10 @@ def state_field(c: Lowering, node: ast.Attribute, state: StateType) -> Value:
     """What a state field holds now."""
     field = c.program.field(node.attr)
     if field is None:
-        raise c.error(node, f"{c.program.projection} has no state field {node.attr}", "declare it with its default")
+        what = f"{c.program.projection} has no state field {node.attr}"
+        raise c.error(
+            node, what, "declare it with its default", always=not hasattr(c.program.definition.cls, node.attr)
+        )
     _remember(c, field.enums)
     if field.type.kind in (Kind.LAST, Kind.BUCKETS):
         return Value(StateListType(field.name, field.type, state))

@@ -11,8 +11,9 @@ from runner.fold.lower.dates import date_arithmetic
 from runner.fold.lower.decimals import decimal_absolute, decimal_arithmetic, decimal_whole
 from runner.fold.lower.lowering import Lowering, calls, expression
 from runner.fold.lower.names import constant, integer, plain
+from runner.fold.lower.plainly import fails_always, operation
 from runner.fold.lower.strings import concatenated
-from runner.fold.types import BOOL, FLOAT, INT, NoneType, Value, describe
+from runner.fold.types import BOOL, FLOAT, INT, ElementType, EventType, NoneType, StateType, Value, describe
 from runner.kernels import status
 from runner.values import Kind
 
@@ -116,14 +117,16 @@ def refused(c: Lowering, node: ast.AST, op: ast.operator, left: Value, right: Va
     elif Kind.ENUM in kinds:
         hint = "compute with its .value"
     sign = _SIGNS[type(op)]
-    return c.error(node, f"{describe(left.type)} {sign} {describe(right.type)} is not supported", hint)
+    always = fails_always(c, operation(op), left, right)
+    return c.error(node, f"{describe(left.type)} {sign} {describe(right.type)} is not supported", hint, always=always)
 
 
 def _operand(c: Lowering, node: ast.AST, value: Value) -> Value:
     if isinstance(value.type, NoneType):
-        raise c.error(node, "arithmetic with None fails always", "test with `is None` first")
+        raise c.error(node, "arithmetic with None fails always", "test with `is None` first", always=True)
     if value.kind in (None, Kind.LIST, Kind.LAST, Kind.BUCKETS, Kind.RECORD):
-        raise c.error(node, f"{describe(value.type)} cannot be computed with")
+        always = value.kind is Kind.RECORD or isinstance(value.type, (EventType, ElementType, StateType))
+        raise c.error(node, f"{describe(value.type)} cannot be computed with", always=always)
     return c.required(node, plain(c, value))
 
 
@@ -190,10 +193,12 @@ def signed(c: Lowering, node: ast.UnaryOp) -> Value:
     value = _operand(c, node, c.expr(node.operand))
     if isinstance(node.op, ast.Invert):
         if value.kind is not Kind.INT:
-            raise c.error(node, f"~ of {describe(value.type)} is not supported", "write `not x`")
+            always = fails_always(c, operator.invert, value)
+            raise c.error(node, f"~ of {describe(value.type)} is not supported", "write `not x`", always=always)
         return Value(INT, f"bits_xor({value.code}, -1)")
     if value.kind not in (Kind.INT, Kind.BOOL, Kind.FLOAT, Kind.DECIMAL, Kind.TIMEDELTA):
-        raise c.error(node, f"the sign of {describe(value.type)} cannot be changed")
+        always = fails_always(c, operation(node.op), value)
+        raise c.error(node, f"the sign of {describe(value.type)} cannot be changed", always=always)
     if isinstance(node.op, ast.UAdd):
         return Value(INT, as_int(value)) if value.kind is Kind.BOOL else value
     if value.kind is Kind.FLOAT:
@@ -224,7 +229,7 @@ def _abs(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
             return Value(FLOAT, f"abs({value.code})")
         case Kind.DECIMAL | Kind.TIMEDELTA:
             return decimal_absolute(c, value)
-    raise c.error(node, f"abs of {describe(value.type)} is not supported")
+    raise c.error(node, f"abs of {describe(value.type)} is not supported", always=fails_always(c, abs, value))
 
 
 @calls(int)
@@ -238,7 +243,7 @@ def _int(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
         case Kind.DECIMAL:
             return decimal_whole(c, value, "ROUND_DOWN")
     hint = 'read it as a number: field(..., coerce="number")' if value.kind is Kind.STR else ""
-    raise c.error(node, f"int of {describe(value.type)} is not supported", hint)
+    raise c.error(node, f"int of {describe(value.type)} is not supported", hint, always=fails_always(c, int, value))
 
 
 @calls(float)
@@ -255,7 +260,8 @@ def _float(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
         # Both are floats exactly, or it is refused; and then IEEE division gives the nearest float, as Python does.
         return Value(FLOAT, c.checked(f"divide_ints({value.code}, {10**value.scale})"))
     hint = 'read it as a number: field(..., coerce="number")' if value.kind is Kind.STR else ""
-    raise c.error(node, f"float of {describe(value.type)} is not supported", hint)
+    always = fails_always(c, float, value)
+    raise c.error(node, f"float of {describe(value.type)} is not supported", hint, always=always)
 
 
 @calls(round)
@@ -274,7 +280,7 @@ def _round(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
             return Value(INT, c.checked(f"round_even({value.code})"))
         case Kind.DECIMAL:
             return decimal_whole(c, value, "ROUND_HALF_EVEN")
-    raise c.error(node, f"round of {describe(value.type)} is not supported")
+    raise c.error(node, f"round of {describe(value.type)} is not supported", always=fails_always(c, round, value))
 
 
 @calls(math.floor, math.ceil, math.trunc)
@@ -293,7 +299,8 @@ def _to_whole(c: Lowering, node: ast.Call, arguments: list[Value]) -> Value:
             return Value(INT, c.checked(f"{function}({value.code})"))
         case Kind.DECIMAL:
             return decimal_whole(c, value, rounding)
-    raise c.error(node, f"{ast.unparse(node.func)} of {describe(value.type)} is not supported")
+    what = f"{ast.unparse(node.func)} of {describe(value.type)} is not supported"
+    raise c.error(node, what, always=fails_always(c, found, value))
 
 
 @calls(math.sqrt)

@@ -87,7 +87,8 @@ def _assign(c: Lowering, node: ast.Assign) -> None:
 def _assign_pairs(c: Lowering, node: ast.Assign, targets: ast.Tuple, values: ast.Tuple) -> None:
     """a, b = b, a: all values first."""
     if len(targets.elts) != len(values.elts):
-        raise c.error(node, f"{len(values.elts)} values for {len(targets.elts)} names")
+        always = not any(isinstance(e, ast.Starred) for e in (*targets.elts, *values.elts))
+        raise c.error(node, f"{len(values.elts)} values for {len(targets.elts)} names", always=always)
     found = []
     for item in values.elts:
         value = c.expr(item)
@@ -127,7 +128,9 @@ def _store(c: Lowering, target: ast.expr, value: Value) -> None:
         if isinstance(owner.type, StateType):
             store_field(c, target, owner.type, target.attr, value)
             return
-        raise c.error(target, f"{describe(owner.type)} cannot be changed", "keep what is needed in a state field")
+        raise c.error(
+            target, f"{describe(owner.type)} cannot be changed", "keep what is needed in a state field", always=True
+        )
     if isinstance(target, ast.Tuple):
         raise c.error(target, "several names take as many values", "write a, b = x, y")
     raise c.error(target, "this cannot be assigned to", "assign to a state field or a local")
@@ -291,7 +294,7 @@ def _range(c: Lowering, over: ast.Call) -> str:
     for part in over.args:
         value = c.required(part, plain(c, c.scalar(part)))
         if value.kind not in (Kind.INT, Kind.BOOL):
-            raise c.error(part, f"range takes ints, not {describe(value.type)}", "write int(x)")
+            raise c.error(part, f"range takes ints, not {describe(value.type)}", "write int(x)", always=True)
         values.append(Value(INT, as_int(value), constant=value.constant))
     start, stop, step = (
         (Value(INT, "0", constant=0), values[0], None)
@@ -299,7 +302,7 @@ def _range(c: Lowering, over: ast.Call) -> str:
         else (values[0], values[1], values[2] if len(values) == 3 else None)
     )
     if step is not None and step.known and step.constant == 0:
-        raise c.error(over, "range with step 0 fails always")
+        raise c.error(over, "range with step 0 fails always", always=True)
     if step is None or (step.known and step.constant in (1, -1)):
         if not (start.known and start.constant == 0):
             first = c.atom(start.code)
@@ -378,7 +381,7 @@ def _delete(c: Lowering, node: ast.Call, state: StateType) -> None:
     if c.role != "handler" or state.variable != "s":
         raise c.error(node, f"delete() in a {c.role} is not supported", "call self.delete() in the handler")
     if node.args or node.keywords:
-        raise c.error(node, "delete takes no arguments")
+        raise c.error(node, "delete takes no arguments", always=True)
     if not c.deletes:
         c.deletes = c.changed = True
     c.line("deleted = 1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runner.authoring.bounded import Buckets, LastValues
 from runner.fold.lower.decimals import at_scale, rescaled
 from runner.fold.lower.lists import bucket_index, stored_at
 from runner.fold.lower.names import constant, enum_class, plain
@@ -38,7 +39,7 @@ def converted(c: Lowering, node: ast.AST, value: Value, target: ValueType, what:
     """
     if isinstance(value.type, NoneType):
         if not target.optional:
-            raise c.error(node, f"{what} is never None", f"declare it as {describe(target)} | None")
+            raise c.error(node, f"{what} is never None", f"declare it as {describe(target)} | None", always=True)
         return zero(target), "False"
     if not value.valid:
         return _converted(c, node, value, target, what), "True" if target.optional else ""
@@ -63,7 +64,7 @@ def converted(c: Lowering, node: ast.AST, value: Value, target: ValueType, what:
 
 def _converted(c: Lowering, node: ast.AST, value: Value, target: ValueType, what: str) -> str:
     if value.kind is None:
-        raise c.error(node, f"{what} cannot hold {describe(value.type)}")
+        raise c.error(node, f"{what} cannot hold {describe(value.type)}", always=True)
     match target.kind:
         case Kind.FLOAT if value.kind in (Kind.INT, Kind.FLOAT):
             return as_float(value)
@@ -75,22 +76,32 @@ def _converted(c: Lowering, node: ast.AST, value: Value, target: ValueType, what
         value = plain(c, value)
     if value.kind is target.kind:
         return value.code
-    raise c.error(node, f"{what} is {describe(target)}, not {describe(value.type)}", _hint(value, target))
+    raise c.error(node, f"{what} is {describe(target)}, not {describe(value.type)}", _hint(value, target), always=True)
 
 
 def _hint(value: Value, target: ValueType) -> str:
+    name = "Decimal" if value.kind is Kind.DECIMAL else describe(value.type).removesuffix(" or None")
+    declared = f"declare it as {name}"
     match (value.kind, target.kind):
         case (Kind.BOOL, Kind.INT | Kind.FLOAT):
             return "write int(x)"
-        case (Kind.FLOAT, Kind.INT):
-            return "write int(x) or round(x), or declare it as float"
+        case (Kind.FLOAT | Kind.DECIMAL, Kind.INT):
+            return f"write int(x) or round(x), or {declared}"
+        case (Kind.DECIMAL, Kind.FLOAT):
+            return f"write float(x), or {declared}"
+        case (Kind.FLOAT, Kind.DECIMAL):
+            return "declare the event's field as Decimal, or this as float: a Decimal and a float do not mix"
         case (Kind.INT, Kind.BOOL):
             return "write x != 0"
-        case (_, Kind.STR):
-            return "write str(x)" if value.kind in (Kind.INT, Kind.UUID) else "write its .value"
+        case (Kind.ENUM, _):
+            return "write its .value"
+        case (Kind.INT | Kind.UUID, Kind.STR):
+            return "write str(x)"
+        case (Kind.STR, Kind.INT | Kind.FLOAT | Kind.DECIMAL):
+            return 'read it as a number: field(..., coerce="number")'
         case (Kind.DATETIME, Kind.DATE):
             return "write x.date()"
-    return ""
+    return declared
 
 
 def _member(c: Lowering, node: ast.AST, value: Value, target: ValueType, what: str) -> str:
@@ -105,11 +116,20 @@ def _member(c: Lowering, node: ast.AST, value: Value, target: ValueType, what: s
         if value.constant in target.members:
             return str(target.members.index(value.constant))
         raise c.error(
-            node, f"{value.constant!r} is no {describe(target)}", f"it has {', '.join(map(repr, target.members))}"
+            node,
+            f"{value.constant!r} is no {describe(target)}",
+            f"it has {', '.join(map(repr, target.members))}",
+            always=not _finds_members(c, target),
         )
     if value.kind is not wanted:
-        raise c.error(node, f"{what} is {describe(target)}, not {describe(value.type)}", "assign one of its members")
-    if target.enum and any("_missing_" in vars(k) for k in enum_class(c, target).__mro__ if k.__module__ != "enum"):
+        always = not _finds_members(c, target)
+        raise c.error(
+            node,
+            f"{what} is {describe(target)}, not {describe(value.type)}",
+            "assign one of its members",
+            always=always,
+        )
+    if _finds_members(c, target):
         raise c.error(node, f"{describe(target)} has a _missing_ of its own", "assign one of its members")
     code = c.atom(value.code)
     index = c.temp("-1")
@@ -119,6 +139,13 @@ def _member(c: Lowering, node: ast.AST, value: Value, target: ValueType, what: s
     return index
 
 
+def _finds_members(c: Lowering, target: ValueType) -> bool:
+    """Whether the enum has a rule of its own for values that no member has."""
+    return bool(target.enum) and any(
+        "_missing_" in vars(k) for k in enum_class(c, target).__mro__ if k.__module__ != "enum"
+    )
+
+
 # State
 
 
@@ -126,12 +153,13 @@ def store_field(c: Lowering, node: ast.AST, state: StateType, name: str, value: 
     """self.name = value."""
     field = c.program.field(name)
     if field is None:
-        raise c.error(node, f"{c.program.projection} has no state field {name}", f"declare {name}: <type> = <default>")
+        what = f"{c.program.projection} has no state field {name}"
+        raise c.error(node, what, f"declare {name}: <type> = <default>", always=True)
     if not state.writable:
         raise c.error(node, f"the other state of a merge cannot be changed: {name}", "assign to self")
     if field.type.kind in (Kind.LAST, Kind.BUCKETS):
         how = f"self.{name}.append(v)" if field.type.kind is Kind.LAST else f"self.{name}.add(v)"
-        raise c.error(node, f"{name} cannot be assigned to", f"write {how}")
+        raise c.error(node, f"{name} cannot be assigned to", f"write {how}", always=True)
     c.program.enums.update(field.enums)
     code, valid = converted(c, node, value, field.type, name)
     if valid and valid not in ("True", "False"):
@@ -151,7 +179,9 @@ def state_method(c: Lowering, node: ast.Call, owner: StateListType, name: str, a
     what = f"{owner.name}.{name}"
     wanted = ("append",) if owner.type.kind is Kind.LAST else ("add", "merge")
     if name not in wanted or len(arguments) != 1 or node.keywords:
-        raise c.error(node, f"{what} is not supported", f"there is {' and '.join(wanted)}, with one argument")
+        always = not hasattr(LastValues if owner.type.kind is Kind.LAST else Buckets, name)
+        hint = f"there is {' and '.join(wanted)}, with one argument"
+        raise c.error(node, f"{what} is not supported", hint, always=always)
     if not owner.state.writable:
         raise c.error(node, f"the other state of a merge cannot be changed: {what}", "change self")
     if owner.name in c.iterated:
@@ -192,7 +222,7 @@ def _append(c: Lowering, node: ast.AST, owner: StateListType, value: Value) -> N
 def _add(c: Lowering, node: ast.AST, owner: StateListType, value: Value) -> None:
     value = plain(c, value)
     if value.kind not in (Kind.INT, Kind.FLOAT):
-        raise c.error(node, f"{owner.name}.add takes an int or a float, not {describe(value.type)}")
+        raise c.error(node, f"{owner.name}.add takes an int or a float, not {describe(value.type)}", always=True)
     index = bucket_index(c, owner.type, c.required(node, value))
     counter = stored_at(owner, index).code
     c.line(f"{counter} = {c.checked(f'add({counter}, 1)', status.OVERFLOW)}")
