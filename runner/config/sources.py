@@ -14,7 +14,7 @@ from runner.config.table import Table
 if TYPE_CHECKING:
     from runner.values import Path as KeyPath
 
-__all__ = ["read_source"]
+__all__ = ["read_field", "read_path", "read_source", "read_time"]
 
 _SUFFIXES = {
     ".ndjson": "ndjson",
@@ -118,6 +118,21 @@ def _csv(table: Table) -> CsvConfig:
 
 
 # Fields ---------------------------------------------------------------------------------------------------------------
+
+
+def read_field(table: Table, key: str, separator: str, *, required: bool = False) -> FieldMapping | None:
+    """A field's mapping, None where it is not set. Raises ConfigError."""
+    return _field(table, key, separator, required=required) if required or table.has(key) else None
+
+
+def read_time(table: Table, separator: str) -> TimeMapping | None:
+    """``recorded_at``, None where it is not set. Raises ConfigError."""
+    return _time(table, separator)
+
+
+def read_path(table: Table, key: str, text: Any) -> KeyPath:
+    """The path that is written under a key. Raises ConfigError."""
+    return _path(table, key, text)
 
 
 def _path(table: Table, key: str, text: Any) -> KeyPath:

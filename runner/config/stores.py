@@ -1,0 +1,204 @@
+"""[sources.NAME] with a ``preset``: which event store in Postgres is read, and what of it. Where it is and who reads it
+stands in the connection's settings.
+
+Mappings are written as those of files (``mapping``); their paths begin with a column: ``type = "data.type"`` is the key
+``type`` in the JSON of column ``data``. A column whose name holds a dot stands in quotes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from runner.config.sources import read_field, read_path, read_time
+from runner.config.table import Table
+
+if TYPE_CHECKING:
+    from runner.config.mapping import FieldMapping, TimeMapping
+    from runner.values import Path
+
+__all__ = ["STORE_SETTINGS", "TAILS", "Limits", "StoreConfig", "read_store"]
+
+STORES = (
+    *("marten", "message-db", "eventsourcing", "eventsourcing-dcb", "emmett", "spatie", "axon", "commanded"),
+    *("rails-event-store", "eventuous", "custom"),
+)
+TAILS = ("xid", "gaps", "serialised", "time")
+"""xid: a column holds the writing transaction. gaps: the INSERT draws the position from a sequence. serialised: a
+writer waits until the one before it has committed. time: neither; a gap is passed by after a while."""
+ENCODINGS = ("auto", "json", "zlib", "gzip", "hook")
+STORE_SETTINGS = (
+    *("preset", "schema", "schemas", "table", "query", "aggregate_id", "type", "version", "recorded_at", "position"),
+    *("tenant", "payload", "separator", "aggregates", "streams", "types", "archived", "commands", "tail", "decode"),
+    *("on_bad_line", "max_connections", "max_rows_per_second", "statement_timeout", "max_replica_lag", "namespace"),
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What protects the server. Rows a second and seconds of lag: 0 is no limit."""
+
+    connections: int = 2
+    rows_per_second: int = 0
+    statement_seconds: float = 3600.0
+    replica_lag_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """What of a store is read. Mappings that are None are the preset's own.
+
+    schemas: names, or patterns with ``*``, each a tenant. aggregates: of a store whose events have tags, the prefixes
+    of those that are aggregates. streams, types: patterns of what is read; () is all. position: one or two columns.
+    """
+
+    preset: str
+    schemas: tuple[str, ...] = ()
+    tenants_by_schema: bool = False
+    table: str = ""
+    query: str = ""
+    aggregate_id: FieldMapping | None = None
+    type: FieldMapping | None = None
+    version: FieldMapping | None = None
+    recorded_at: TimeMapping | None = None
+    tenant: FieldMapping | None = None
+    position: tuple[str, ...] = ()
+    payload: Path = ()
+    payload_optional: bool = False
+    encoding: Literal["auto", "json", "zlib", "gzip", "hook"] = "auto"
+    aggregates: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    archived: bool = False
+    commands: bool = False
+    tail: str = ""
+    decode: str = ""
+    on_bad_line: Literal["stop", "reject"] = "stop"
+    limits: Limits = Limits()
+
+
+def read_store(table: Table) -> StoreConfig:
+    """The keys of a store, taken from its table. Raises ConfigError."""
+    preset = table.choice("preset", "", STORES)
+    custom = preset == "custom"
+    separator = table.text("separator", "/")
+    schemas, by_schema = _schemas(table)
+    name, query = table.text("table"), table.text("query")
+    if query and not custom:
+        raise table.wrong("query", f'goes with preset = "custom", not with {preset!r}')
+    if custom and bool(name) == bool(query):
+        raise table.wrong("table", "is missing" if not name else "and query are both set", "write one of table, query")
+    if query and by_schema:
+        raise table.wrong("schemas", "goes with table, not with query", "write one source for each query")
+    payload, optional, encoding = _payload(table, custom)
+    made = StoreConfig(
+        preset=preset,
+        schemas=schemas,
+        tenants_by_schema=by_schema,
+        table=name,
+        query=query,
+        aggregate_id=read_field(table, "aggregate_id", separator, required=custom),
+        type=read_field(table, "type", separator, required=custom),
+        version=_one(table, "version", separator),
+        recorded_at=read_time(table, separator),
+        tenant=read_field(table, "tenant", separator),
+        position=_position(table, custom),
+        payload=payload,
+        payload_optional=optional,
+        encoding=encoding,
+        aggregates=table.texts("aggregates"),
+        streams=table.texts("streams"),
+        types=table.texts("types"),
+        archived=table.flag("archived"),
+        commands=table.flag("commands"),
+        tail=table.choice("tail", "", ("", *TAILS)),
+        decode=_hook(table),
+        on_bad_line=table.choice("on_bad_line", "stop", ("stop", "reject")),
+        limits=_limits(table),
+    )
+    if made.aggregates and preset != "eventsourcing-dcb":
+        raise table.wrong("aggregates", "goes with a store whose events have tags", "streams takes patterns of streams")
+    if custom and not made.tail:
+        raise table.wrong("tail", "is missing", f"write one of {', '.join(TAILS)}: how the newest rows are known whole")
+    if made.tail == "xid" and custom and len(made.position) != 2:
+        raise table.wrong("position", "takes the transaction's column and the position's", 'tail = "xid" needs both')
+    if encoding == "hook" and not made.decode:
+        raise table.wrong("decode", "is missing", 'encoding = "hook" needs decode = "module:function"')
+    return made
+
+
+def _schemas(table: Table) -> tuple[tuple[str, ...], bool]:
+    """(names and patterns, whether each is a tenant)."""
+    if table.has("schema") and table.has("schemas"):
+        raise table.wrong("schema", "and schemas are both set", "schemas is for a schema for each tenant")
+    if table.has("schema"):
+        return (table.text("schema"),), False
+    found = table.texts("schemas")
+    return found, bool(found)
+
+
+def _one(table: Table, key: str, separator: str) -> FieldMapping | None:
+    found = read_field(table, key, separator)
+    if found is not None and (len(found.parts) > 1 or found.constant is not None):
+        raise table.wrong(key, "takes one path: it is a number")
+    return found
+
+
+def _position(table: Table, custom: bool) -> tuple[str, ...]:
+    found = table.texts("position")
+    if custom and not found:
+        raise table.wrong("position", "is missing", 'write position = "id", or two columns that order the rows')
+    if len(found) > 2:
+        raise table.wrong("position", f"takes one column or two, not {len(found)}")
+    return found
+
+
+def _payload(table: Table, custom: bool) -> tuple[Path, bool, Any]:
+    value = table.take("payload")
+    if value is None:
+        if custom:
+            raise table.wrong("payload", "is missing", 'write payload = "data", the column that holds the JSON')
+        return (), False, "auto"
+    if isinstance(value, str):
+        return read_path(table, "payload", value), False, "auto"
+    inner = Table(table.file, f"{table.where}.payload", value)
+    inner.only("column", "path", "optional", "encoding")
+    key = "column" if inner.has("column") else "path"
+    path = read_path(table, "payload", inner.take(key)) if inner.has(key) else ()
+    encoding = inner.choice("encoding", "auto", ENCODINGS)
+    optional = inner.flag("optional")
+    inner.done()
+    if custom and not path:
+        raise table.wrong("payload.column", "is missing")
+    return path, optional, encoding
+
+
+def _hook(table: Table) -> str:
+    text = table.text("decode")
+    if text and not re.fullmatch(r"[\w.]+:\w+", text):
+        raise table.wrong("decode", f"is {text!r}", 'write "module:function", called with the type and the bytes')
+    return text
+
+
+def _limits(table: Table) -> Limits:
+    return Limits(
+        table.number("max_connections", Limits.connections, 1),
+        table.number("max_rows_per_second", 0),
+        _seconds(table, "statement_timeout", Limits.statement_seconds),
+        _seconds(table, "max_replica_lag", 0.0),
+    )
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def _seconds(table: Table, key: str, default: float) -> float:
+    """A number of seconds, or text such as "500ms", "30s", "5min", "1h"."""
+    value = table.take(key, default)
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|min|h|d)", value) if isinstance(value, str) else None
+    if found is None:
+        raise table.wrong(key, f"takes a time, not {value!r}", 'write seconds, or "30s", "5min", "1h"')
+    return float(found[1]) * _UNITS[found[2]]
