@@ -36,6 +36,8 @@ __all__ = ["RayEngine"]
 T = TypeVar("T")
 R = TypeVar("R")
 
+_logger = logging.getLogger(__name__)
+
 MAX_RETRIES = 3
 """How often a task whose worker died is run again."""
 
@@ -99,6 +101,7 @@ class RayEngine:
         self._cancelled = threading.Event()
         self._closed = False
         self._running = False
+        self._printer: Any = None
         self._shipped = modules if modules is not None else Modules()
         ray = _import_ray()
         if ray.is_initialized():
@@ -109,6 +112,7 @@ class RayEngine:
         """Unless it runs: a local Ray ends with tasks that are given up."""
         if self._running:
             return
+        self._printer = _printer_replaced(ray, _note)
         try:
             if self.address is None:
                 self._start_local(ray)
@@ -277,10 +281,25 @@ class RayEngine:
         for worker in alive:
             with suppress(psutil.Error):
                 worker.kill()
+        if self._printer is not None:
+            _printer_replaced(ray, self._printer)
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
-        self._directory = None
+        self._directory = self._printer = None
         self._running = False
+
+
+def _printer_replaced(ray: Any, printer: Any) -> Any:
+    """What Ray prints on stdout by, even asked to be quiet: that a worker died. There it would spoil ``--json``."""
+    worker = ray._private.worker  # noqa: SLF001  # no setting turns it off
+    before = getattr(worker, "print_to_stdstream", None)
+    if before is not None:
+        worker.print_to_stdstream = printer
+    return before
+
+
+def _note(data: Any, *_options: Any, **_more: Any) -> None:
+    _logger.info("%s", "\n".join(data["lines"]))
 
 
 def _workers_below(directory: Path | None) -> list[psutil.Process]:

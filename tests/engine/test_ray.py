@@ -97,9 +97,10 @@ def test_a_second_ray_in_one_process_is_refused(engine: RayEngine) -> None:
 
 
 SCRIPT = """
-import os, signal, sys, warnings
+import logging, os, signal, sys, time, warnings
 warnings.simplefilter("error")
 from runner.engine.ray import RayEngine
+from runner.testing.executors import _die_once
 
 before = signal.getsignal(signal.SIGTERM)
 environment = dict(os.environ)
@@ -109,6 +110,23 @@ assert os.environ.get("OMP_NUM_THREADS") == environment.get("OMP_NUM_THREADS")
 assert list(engine.run(len, ["four"])) == [4]
 directory = engine._directory
 assert directory.exists()
+
+class Notes(logging.Handler):
+    texts = []
+
+    def emit(self, record):
+        self.texts.append(record.getMessage())
+
+logger = logging.getLogger("runner.engine.ray")
+logger.addHandler(Notes())
+logger.setLevel("INFO")
+assert list(engine.run(_die_once, [sys.argv[1]])) != [os.getpid()]
+for _ in range(200):
+    if any("worker died" in text for text in Notes.texts):
+        break
+    time.sleep(0.1)
+else:
+    raise AssertionError(f"no word of the worker's death: {Notes.texts}")
 engine.close()
 assert not directory.exists(), "Ray's directory is left"
 import psutil
@@ -116,8 +134,11 @@ assert not psutil.Process().children(recursive=True), psutil.Process().children(
 """
 
 
-def test_a_local_ray_is_quiet_and_leaves_nothing() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=False)
+def test_a_local_ray_is_quiet_and_leaves_nothing(tmp_path: Path) -> None:
+    """Also when a worker dies: stdout belongs to what the command says."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "died")], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert (done.stdout, done.stderr) == ("", "")
 
