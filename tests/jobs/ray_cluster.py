@@ -1,0 +1,286 @@
+"""Run as a script: jobs on a Ray that runs already, in a process of its own, since Ray keeps the first token it used.
+
+``ray_cluster.py DIRECTORY`` starts a Ray head in another process, which knows the log's directory but none of the
+author's modules, goes through every scenario and writes what came of it as one JSON object: what it saw by the
+scenario's name, or {"failed": traceback}. The head ends with this script, however that ends: it waits on a pipe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from job_project import Project, history
+
+from runner.engine import NodeAnswer, gather
+from runner.engine.ray import RayEngine
+from runner.errors import EngineError
+from runner.jobs.ledger import Ledger
+from runner.jobs.rebuild import rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator
+    from types import ModuleType
+
+SEED, EVENTS, ACCOUNTS = 7, 300, 40
+VAT = 23
+CONFIG = """
+[project]
+modules = ["far_of_cluster"]
+[log]
+path = "log"
+[state]
+path = "state"
+[read_models]
+path = "read_models"
+"""
+RATES = f"VAT = {VAT}\n"
+FAR = '''"""Projections that only the coordinator has, and what workers are asked about themselves."""
+
+import os
+import signal
+import sys
+
+from runner import Event, Projection, on
+from rates_of_cluster import VAT
+
+
+class Moved(Event, type="moved"):
+    amount: int
+
+
+class Taxed(Projection):
+    tax: int = 0
+
+    @on(Moved)
+    def moved(self, e: Moved) -> None:
+        self.tax += e.amount * VAT
+
+
+def place(_task):
+    has = [entry for entry in sys.path if os.path.exists(os.path.join(entry, "far_of_cluster.py"))]
+    return os.getcwd(), has, type(__spec__.loader).__module__
+
+
+def dying_once(marker, function, task):
+    """Does the task, and dies before it can say so: the first time that any worker comes here."""
+    result = function(task)
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return result
+    os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+HEAD = """
+import os, shutil, sys
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import ray
+try:
+    ray.init(
+        address="local", num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+        object_store_memory=80 * 2**20, _temp_dir=sys.argv[1],
+    )
+    print("at", ray.get_runtime_context().gcs_address, flush=True)
+    sys.stdin.read()
+finally:
+    ray.shutdown()
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
+"""
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[str]:
+    """The address of a Ray that another process started there; it and what it started are gone afterwards."""
+    # Sockets have short paths.
+    temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    head = subprocess.Popen(
+        [sys.executable, "-c", HEAD, temporary], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    family: list[psutil.Process] = []
+    try:
+        assert head.stdout is not None
+        words = head.stdout.readline().split()
+        assert words, "Ray did not start"
+        family = psutil.Process(head.pid).children(recursive=True)
+        yield words[1]
+    finally:
+        if head.poll() is None:
+            family += psutil.Process(head.pid).children(recursive=True)
+        try:
+            head.communicate(timeout=30)
+        finally:
+            head.kill()
+            for process in psutil.wait_procs(family, timeout=10)[1]:
+                process.kill()
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def imported(folder: Path) -> ModuleType:
+    """The author's module, from a folder that is on no path any more: Ray takes this process's to the workers."""
+    (folder / "far_of_cluster.py").write_text(FAR)
+    (folder / "rates_of_cluster.py").write_text(RATES)
+    sys.path.insert(0, str(folder))
+    try:
+        return importlib.import_module("far_of_cluster")
+    finally:
+        sys.path.remove(str(folder))
+
+
+def shop(root: Path) -> Project:
+    root.mkdir()
+    made = replace(Project(root), modules=("far_of_cluster",))
+    made.append(history(SEED, EVENTS, accounts=ACCOUNTS), partitions=8)
+    return made
+
+
+def seen(project: Project) -> dict[str, Any]:
+    """The live read model: digest of its canonical bytes, its rows."""
+    digest = hashlib.sha256(project.bytes("taxed")["taxed"]).hexdigest()
+    return {"digest": digest, "rows": {key: row[0] for key, row in project.rows("taxed").items()}}
+
+
+def in_process(project: Project) -> dict[str, Any]:
+    rebuild(project.config, engine="in-process", prove="all")
+    return seen(project)
+
+
+def modules(address: str, root: Path, far: ModuleType) -> dict[str, Any]:
+    """Workers get the modules that they lack."""
+    project = shop(root)
+    engine = RayEngine(1, address=address, modules=gather(["far_of_cluster"]))
+    try:
+        ((folder, has, loader),) = engine.run(far.place, [None])
+    finally:
+        engine.close()
+    report = rebuild(project.config, engine="ray", address=address, workers=2, prove=10)
+    return {
+        "worker": {"folder": folder, "has": has, "loader": loader},
+        "report": [report.engine, report.workers, report.events],
+        "by_ray": seen(project),
+        "in_process": in_process(project),
+    }
+
+
+def command(address: str, root: Path, _far: ModuleType) -> dict[str, Any]:
+    """``runner rebuild --address``."""
+    project = shop(root)
+    (root / "runner.toml").write_text(CONFIG)
+    (root / "far_of_cluster.py").write_text(FAR)
+    (root / "rates_of_cluster.py").write_text(RATES)
+    options = ["--config", str(root / "runner.toml"), "--address", address, "--workers", "2", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", "rebuild", "--all", *options],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    told: dict[str, Any] = {"code": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+    if done.returncode == 0:
+        told["by_ray"] = seen(project)
+    return told
+
+
+class DiesOnce(RayEngine):
+    """One worker dies after its task's files are written, before it answers."""
+
+    marker = ""
+    far: Any = None
+
+    def run(self, function: Callable[..., Any], tasks: Iterable[Any]) -> Generator[Any, None, None]:
+        return super().run(partial(self.far.dying_once, self.marker, function), tasks)
+
+
+def death(address: str, root: Path, far: ModuleType) -> dict[str, Any]:
+    """A task whose worker died is done again."""
+    project = shop(root)
+    marker = root.with_name("died")
+    engine = DiesOnce(2, address=address, modules=gather(["far_of_cluster"]))
+    engine.marker, engine.far = str(marker), far
+    try:
+        report = rebuild(project.config, engine=engine, prove=10)
+    finally:
+        engine.close()
+    return {"died": marker.exists(), "events": report.events, "by_ray": seen(project)}
+
+
+class LogIsElsewhere(RayEngine):
+    """Workers are asked while the log is not where the coordinator opened it."""
+
+    log = Path()
+    begun = 0
+
+    def on_every_node(self, function: Callable[[Any], Any], task: Any) -> tuple[NodeAnswer, ...]:
+        away = self.log.with_name("log-away")
+        self.log.rename(away)
+        try:
+            return super().on_every_node(function, task)
+        finally:
+            away.rename(self.log)
+
+    def run(self, function: Callable[..., Any], tasks: Iterable[Any]) -> Generator[Any, None, None]:
+        self.begun += 1
+        return super().run(function, tasks)
+
+
+def unseen(address: str, root: Path, _far: ModuleType) -> dict[str, Any]:
+    """Workers that cannot see the log say so before the run starts."""
+    project = shop(root)
+    before = in_process(project)
+    engine = LogIsElsewhere(2, address=address, modules=gather(["far_of_cluster"]))
+    engine.log = root / "log"
+    told: dict[str, Any] = {"error": "", "hint": ""}
+    try:
+        rebuild(project.config, engine=engine, prove=10)
+    except EngineError as error:
+        told = {"error": str(error), "hint": error.hint}
+    finally:
+        engine.close()
+    with Ledger(project.config.state.path / "jobs.sqlite", read_only=True) as ledger:
+        jobs = [job.state for job in ledger.jobs()]
+    return {
+        **told,
+        "log": str(root / "log"),
+        "begun": engine.begun,
+        "jobs": jobs,
+        "same": seen(project) == before,
+    }
+
+
+SCENARIOS = {"modules": modules, "command": command, "death": death, "unseen": unseen}
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    elsewhere, author = root / "elsewhere", root / "author"
+    for folder in (elsewhere, author):
+        folder.mkdir()
+    far = imported(author)
+    told: dict[str, Any] = {"elsewhere": str(elsewhere)}
+    with cluster(elsewhere) as address:
+        for name, scenario in SCENARIOS.items():
+            try:
+                told[name] = scenario(address, root / name, far)
+            except Exception:  # the others are told all the same
+                told[name] = {"failed": traceback.format_exc()}
+    print(json.dumps(told), flush=True)  # noqa: T201  # what the test reads
+
+
+if __name__ == "__main__":
+    main()
