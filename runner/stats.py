@@ -14,6 +14,7 @@ __all__ = [
     "JobStarted",
     "LineRejected",
     "Listener",
+    "Noted",
     "PartitionFolded",
     "Proved",
     "RowsWritten",
@@ -31,6 +32,13 @@ class JobStarted:
     job_id: str
     what: str
     projections: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something that the user should know now, in words."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,7 @@ class JobFinished:
 
 Fact = (
     JobStarted
+    | Noted
     | StageStarted
     | EventsRead
     | LineRejected

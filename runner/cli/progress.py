@@ -100,6 +100,8 @@ class Watch:
 
     def __call__(self, fact: stats.Fact) -> None:
         match fact:
+            case stats.Noted(text):
+                self._display.note(f"note: {text}")
             case stats.StageStarted(stage, total):
                 self._started(stage, total)
             case stats.EventsRead():

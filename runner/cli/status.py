@@ -35,7 +35,7 @@ def command(session: Session) -> None:
     for job in found["unfinished_jobs"]:
         what = f"{job['what']} {', '.join(job['projections'])}".strip()
         again = (
-            "; `runner rebuild --resume` does the rest"
+            f"; `runner rebuild {' '.join(job['projections'])} --resume` does the rest"
             if job["what"] == "rebuild" and job["state"] != "running"
             else ""
         )

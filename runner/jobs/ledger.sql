@@ -39,8 +39,11 @@ FROM jobs WHERE :what = '' OR what = :what
 ORDER BY started DESC, id DESC LIMIT :limit
 
 -- name: last
+-- Of runs that share a projection with those asked for: a later one took the version that an earlier one wrote.
 SELECT jobs.*, (SELECT count(*) FROM partitions WHERE job = jobs.id) AS partitions_done
-FROM jobs WHERE what = :what AND projections = :projections
+FROM jobs WHERE what = :what
+    AND EXISTS (SELECT 1 FROM json_each(jobs.projections) AS theirs, json_each(:projections) AS asked
+                WHERE theirs.value = asked.value)
     AND (state = 'succeeded' OR EXISTS (SELECT 1 FROM partitions WHERE job = jobs.id))
 ORDER BY started DESC, id DESC LIMIT 1
 

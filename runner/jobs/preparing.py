@@ -90,8 +90,11 @@ def with_columns(log: Log, columns: Sequence[PayloadColumn], run: Recording) -> 
 
 
 def plan_over(log: Log, definitions: Sequence[ProjectionDefinition]) -> FoldPlan:
-    """The plan over the log's types, its kernel compiled and on the disk for the workers."""
-    plan = plan_fold(definitions, log.types, scopes=log.scopes or (("", ""),))
+    """The plan over the log's types, its kernel compiled and on the disk for the workers.
+
+    The same projections are one kernel in whatever order they are named: compiled once, and a run can be resumed.
+    """
+    plan = plan_fold(sorted(definitions, key=lambda d: d.name), log.types, scopes=log.scopes or (("", ""),))
     plan.warm()
     return plan
 

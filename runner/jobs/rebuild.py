@@ -43,7 +43,7 @@ from runner.jobs.reports import ProjectionReport, RebuildReport
 from runner.log import Log
 from runner.positions import START, Cut, Position
 from runner.sinks.rows import write_rows
-from runner.stats import CheckpointMoved, RowsWritten, ignore
+from runner.stats import CheckpointMoved, Noted, RowsWritten, ignore
 from runner.steps import reached
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def rebuild(
     """Build and publish new versions of these read models in one pass over the log.
 
     engine, workers, address: None and 0 are what runner.toml says. to: up to which place (``Log.cut_at``); None: all.
-    resume: go on with the last run of the same projections that did not finish; with nothing to go on with, begin.
+    resume: go on with the last run of the same projections that did not finish. With nothing to go on with it begins,
+    and says so; where the run that did not finish was of other projections too, JobError names it.
     prove: how many aggregates the plain twin folds again before the switch, "all" or 0. part_of: the job that this one
     works for, for the ledger.
 
@@ -94,7 +95,7 @@ def rebuild(
     with ExitStack() as stack:
         log = stack.enter_context(Log.open(config.log.path))
         ledger = stack.enter_context(ledger_of(config))
-        former = ledger.last_unfinished("rebuild", tuple(d.name for d in definitions)) if resume else None
+        former = _unfinished(ledger, definitions) if resume else None
         cut = _cut(log, to, former)
         plan = plan_over(log, definitions)
         options = {"resume": resume, "prove": prove, "to": cut.asked, **({"part_of": part_of} if part_of else {})}
@@ -104,11 +105,33 @@ def rebuild(
                 f"job {former.id} cannot be resumed: {'; '.join(reasons)}", hint="run it again without --resume"
             )
         run = stack.enter_context(recorded(ledger, job, listener, resumes=former.id if former else ""))
+        if resume and former is None:
+            run.tell(Noted("nothing to resume: no earlier run of these left finished partitions; folding all events"))
         fresh = with_columns(log, plan.columns, run)
         if fresh is not log:
             log = stack.enter_context(fresh)
         work = _Rebuild(run, ledger, read_models_of(config), log, plan, cut, former)
-        return work.done(stack, config, EngineWish(engine, workers, address), prove)
+        report = work.done(stack, config, EngineWish(engine, workers, address), prove)
+        by_name = {p.name: p for p in report.projections}
+        return replace(
+            report,
+            projections=tuple(by_name[d.name] for d in definitions),
+            nothing_to_resume=resume and former is None,
+        )
+
+
+def _unfinished(ledger: Ledger, definitions: Sequence[ProjectionDefinition]) -> Job | None:
+    """The run to go on with. Raises JobError where the one that has these projections' partitions was of others too."""
+    names = sorted(d.name for d in definitions)
+    former = ledger.last_unfinished("rebuild", tuple(names))
+    if former is None or sorted(former.projections) == names:
+        return former
+    theirs = " ".join(former.projections)
+    raise JobError(
+        f"job {former.id}, which did not finish, was a rebuild of {', '.join(former.projections)}: "
+        f"its {former.partitions_done} finished partitions are of those together",
+        hint=f"`runner rebuild {theirs} --resume` does the rest of it; without --resume {' '.join(names)} begins anew",
+    )
 
 
 def _cut(log: Log, to: int | datetime | str | tuple[str, SourcePosition] | None, former: Job | None) -> Cut:
@@ -140,6 +163,9 @@ class _Rebuild:
             check_nodes(engine, self.log, [claim.directory for claim in claims.values()])
             records = self._taken_over(claims)
             resumed = (len(records), sum(record.events for record in records.values()))
+            if self.former is not None:
+                kept = f"{len(records)} of {self.log.partitions} partitions are done"
+                self.run.tell(Noted(f"going on with job {self.former.id}: {kept}"))
             self._fold(engine, claims, records)
             files, rows = self._merge(claims, records)
             reached("rebuild.4")

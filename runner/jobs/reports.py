@@ -60,6 +60,8 @@ class RebuildReport:
     resumed_partitions: int = 0
     """Taken over from the run that was resumed."""
     resumed_events: int = 0
+    nothing_to_resume: bool = False
+    """``resume`` was asked for, and no earlier run had left anything to go on with."""
     notes: tuple[str, ...] = ()
 
     @property

@@ -141,3 +141,9 @@ def test_inspect_guesses_the_types_that_init_wrote(project: Project) -> None:
     fields = {f["path"]: f["type"] for f in project.json("inspect")["sales"]["fields"]["sold"]}
     assert fields["pieces"] == "int"
     assert "pieces: int" in (project.root / "events.py").read_text()
+
+
+def test_nothing_to_resume_is_told(built: Project) -> None:
+    report = built.json("rebuild", "summary", "--resume")
+    assert report["nothing_to_resume"]
+    assert "note: nothing to resume" in built.err

@@ -22,7 +22,7 @@ from runner.jobs.ledger import Ledger
 from runner.jobs.rebuild import rebuild
 from runner.jobs.update import update
 from runner.sinks.rows import write_rows
-from runner.stats import CheckpointMoved, Fact, JobFinished, PartitionFolded, Proved, RowsWritten, StageFinished
+from runner.stats import CheckpointMoved, Fact, JobFinished, Noted, PartitionFolded, Proved, RowsWritten, StageFinished
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -334,7 +334,39 @@ def test_resume_does_only_the_rest(project: Project) -> None:
     assert sorted([*stopped, *folded]) == [0, 1, 2, 3]
     assert report.cut.position == 300, "what came since is for the next update"
     check(project, events)
-    assert rebuild(project.config, engine="in-process", resume=True).resumed_partitions == 0, "nothing to go on with"
+    told: list[str] = []
+
+    def tell(fact: Fact) -> None:
+        if isinstance(fact, Noted):
+            told.append(fact.text)
+
+    report = rebuild(project.config, engine="in-process", resume=True, listener=tell)
+    assert report.resumed_partitions == 0, "nothing to go on with"
+    assert report.nothing_to_resume
+    assert told == ["nothing to resume: no earlier run of these left finished partitions; folding all events"]
+
+
+def test_resume_of_some_projections_names_the_run_of_more(project: Project) -> None:
+    project.append(history(17, 300, accounts=40))
+
+    def stop(fact: Fact) -> None:
+        if isinstance(fact, PartitionFolded) and fact.partition == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(project.config, engine="in-process", listener=stop)
+    with ledger(project) as jobs:
+        (job,) = jobs.jobs()
+    for names in (["accounts"], ["items", "totals"]):
+        with pytest.raises(
+            JobError, match=f"job {job.id}, which did not finish, was a rebuild of accounts, "
+        ) as raised:
+            rebuild(project.config, names, engine="in-process", resume=True)
+        assert "`runner rebuild accounts items totals trail --resume`" in raised.value.hint
+    report = rebuild(project.config, [*ALL][::-1], engine="in-process", resume=True)
+    assert (report.resumed_job, report.resumed_partitions, report.nothing_to_resume) == (job.id, 2, False)
+    report = rebuild(project.config, ["accounts"], engine="in-process", resume=True)
+    assert report.nothing_to_resume, "the later run has taken the versions"
 
 
 def test_resume_folds_again_what_is_damaged_and_refuses_what_changed(project: Project) -> None:

@@ -135,7 +135,10 @@ def test_a_dead_run_is_shown_as_died_and_can_be_gone_on_with(path: Path, ledger:
     latest = ledger.last_unfinished("rebuild", ("accounts", "orders"))
     assert latest is not None
     assert (latest.id, latest.resumes, latest.error) == (again, job_id, "disk full")
-    assert ledger.last_unfinished("rebuild", ("orders",)) is None
+    assert ledger.last_unfinished("rebuild", ("other",)) is None
+    shared = ledger.last_unfinished("rebuild", ("orders", "other"))
+    assert shared is not None, "the run that has the partitions of one of them was passed over"
+    assert shared.id == again
     ledger.finish(ledger.begin(JOB), "failed", error="VersionBusy")
     latest = ledger.last_unfinished("rebuild", ("accounts", "orders"))
     assert latest is not None
