@@ -47,7 +47,7 @@ def command(
     to = checked_place(session, to)
     explanation = explain(session.config, name, key, source=source, tenant=tenant, to=to)
     if explanation.definition.merged:
-        say(f"{name} is merged over all aggregates: walking through {count(explanation.scans)} events in plain Python")
+        say(f"{name} is merged over all aggregates: searching the keys of {count(explanation.scans)} events")
     steps: deque[ExplainedStep] = deque(explanation, maxlen=last)
     if not steps:
         # As for an aggregate that the log does not have.

@@ -23,7 +23,7 @@ from runner.authoring.field_values import EXACT, check_for
 from runner.errors import FoldFailure
 from runner.fold.checked import CheckedFunctions, checked_functions
 from runner.fold.outcome import Batches, ProjectionOutcome, SavedRows
-from runner.fold.plain_events import LogNames, PlainChunk, PlainEvent, Wanted, plain_events
+from runner.fold.plain_events import Kept, LogNames, PlainChunk, PlainEvent, Wanted, plain_events
 from runner.fold.plain_state import copied, same_state
 from runner.fold.rows import Row, keys_table, rows_table, saved_rows
 
@@ -106,11 +106,19 @@ class Step:
 
 
 def plain_steps(
-    definition: ProjectionDefinition, batches: Batches, names: LogNames, *, wanted: Wanted | None = None
+    definition: ProjectionDefinition,
+    batches: Batches,
+    names: LogNames,
+    *,
+    wanted: Wanted | None = None,
+    kept: Kept | None = None,
 ) -> Iterator[Step]:
-    """The fold from the first event, one step per call of a handler, ascending by position; ends at a failure."""
+    """The fold from the first event, one step per call of a handler, ascending by position; ends at a failure.
+
+    wanted, kept: only these aggregates, only these events.
+    """
     fold = _Fold(definition, names)
-    for chunk in plain_events(definition, batches(), names, wanted):
+    for chunk in plain_events(definition, batches(), names, wanted, kept):
         for i in range(len(chunk)):
             with decimal.localcontext(EXACT):
                 steps = list(fold.steps(chunk, i))

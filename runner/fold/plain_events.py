@@ -19,7 +19,16 @@ from runner.authoring.field_values import EPOCH, from_microseconds
 from runner.batch import AggregateDictionary, Batch
 from runner.fold.plain_values import PlainColumn, plain_column
 
-__all__ = ["LogNames", "PlainChunk", "PlainEvent", "Wanted", "plain_events"]
+__all__ = [
+    "BatchColumns",
+    "EventReader",
+    "Kept",
+    "LogNames",
+    "PlainChunk",
+    "PlainEvent",
+    "Wanted",
+    "plain_events",
+]
 
 CHUNK = 16_384
 """Events that are Python objects at the same time."""
@@ -28,6 +37,9 @@ NO_TIME = -(2**63)
 
 Wanted = Callable[[AggregateDictionary], npt.NDArray[np.bool_]]
 """Which aggregates of a dictionary are folded: bool[n]."""
+
+Kept = Callable[[Batch], npt.NDArray[np.bool_]]
+"""Which events of a batch are folded: bool[n]."""
 
 Int64s = npt.NDArray[np.int64]
 
@@ -81,7 +93,7 @@ class PlainChunk:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class EventReader:
     """One event class as it reads one stored type."""
 
     event: EventDefinition
@@ -89,20 +101,24 @@ class _Reader:
 
 
 def plain_events(
-    definition: ProjectionDefinition, batches: Iterable[Batch], names: LogNames, wanted: Wanted | None = None
+    definition: ProjectionDefinition,
+    batches: Iterable[Batch],
+    names: LogNames,
+    wanted: Wanted | None = None,
+    kept: Kept | None = None,
 ) -> Iterator[PlainChunk]:
     """The events that have handlers, ascending by position. Batches are in the order of the log."""
     readers = {code: _readers(definition, name) for code, name in enumerate(names.types)}
     for group in _overlapping(batches):
-        yield from _group_events(group, readers, names, wanted)
+        yield from _group_events(group, readers, names, wanted, kept)
 
 
-def _readers(definition: ProjectionDefinition, event_type: str) -> tuple[_Reader, ...]:
-    found: dict[str, _Reader] = {}
+def _readers(definition: ProjectionDefinition, event_type: str) -> tuple[EventReader, ...]:
+    found: dict[str, EventReader] = {}
     for handler in definition.handlers_of(event_type):
         name = handler.event.cls.__module__ + ":" + handler.event.cls.__qualname__
         before = found[name].names if name in found else frozenset()
-        found[name] = _Reader(handler.event, before | definition.reads[handler.name])
+        found[name] = EventReader(handler.event, before | definition.reads[handler.name])
     return tuple(found.values())
 
 
@@ -119,14 +135,18 @@ def _overlapping(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
 
 
 def _group_events(
-    group: list[Batch], readers: dict[int, tuple[_Reader, ...]], names: LogNames, wanted: Wanted | None
+    group: list[Batch],
+    readers: dict[int, tuple[EventReader, ...]],
+    names: LogNames,
+    wanted: Wanted | None,
+    kept: Kept | None,
 ) -> Iterator[PlainChunk]:
-    places = [_handled(batch, readers, wanted) for batch in group]
+    places = [_handled(batch, readers, wanted, kept) for batch in group]
     positions = np.concatenate([_positions(b)[p] for b, p in zip(group, places, strict=True)])
     owner = np.repeat(np.arange(len(group)), [len(p) for p in places])
     index = np.concatenate(places)
     order = np.argsort(positions, kind="stable")
-    columns = [_BatchColumns(batch) for batch in group]
+    columns = [BatchColumns(batch) for batch in group]
     for start in range(0, len(order), CHUNK):
         chunk = order[start : start + CHUNK]
         events = PlainChunk(len(chunk))
@@ -141,16 +161,20 @@ def _positions(batch: Batch) -> Int64s:
     return batch.position
 
 
-def _handled(batch: Batch, readers: dict[int, tuple[_Reader, ...]], wanted: Wanted | None) -> Int64s:
+def _handled(
+    batch: Batch, readers: dict[int, tuple[EventReader, ...]], wanted: Wanted | None, kept: Kept | None
+) -> Int64s:
     """Places in the batch of the events that have handlers."""
     has = np.array([bool(readers.get(code)) for code in range(max(readers, default=0) + 1)], np.bool_)
     mask = has[batch.types]
     if wanted is not None:
         mask = mask & wanted(batch.aggregates)[batch.aggregate]
+    if kept is not None:
+        mask = mask & kept(batch)
     return np.flatnonzero(mask)
 
 
-class _BatchColumns:
+class BatchColumns:
     """A batch, and each event's place among the events of its type."""
 
     def __init__(self, batch: Batch) -> None:
@@ -165,7 +189,7 @@ class _BatchColumns:
         events: PlainChunk,
         at: Int64s,
         places: Int64s,
-        readers: dict[int, tuple[_Reader, ...]],
+        readers: dict[int, tuple[EventReader, ...]],
         names: LogNames,
     ) -> None:
         """Put the events at ``places`` of the batch to the places ``at`` of the chunk."""
@@ -179,7 +203,7 @@ class _BatchColumns:
         for code in np.unique(batch.types[places]).tolist():
             mine = np.flatnonzero(batch.types[places] == code)
             for reader in readers[code]:
-                objects, unreadable = self._objects(reader, code, places[mine], names)
+                objects, unreadable = self.objects(reader, code, places[mine], names)
                 key = reader.event.cls.__module__ + ":" + reader.event.cls.__qualname__
                 target = events.objects.setdefault(key, [None] * len(events))
                 for i, made in zip(at[mine].tolist(), objects, strict=True):
@@ -194,14 +218,15 @@ class _BatchColumns:
         scopes = dictionary.scope[aggregates].tolist()
         return list(zip(aggregates.tolist(), zip(scopes, ids, strict=True), strict=True))
 
-    def _objects(
-        self, reader: _Reader, code: int, places: Int64s, names: LogNames
+    def objects(
+        self, reader: EventReader, code: int, places: Int64s, names: LogNames
     ) -> tuple[list[Event], dict[int, str]]:
+        """The events of type ``code`` at ``places``, with what the reader reads; why a value is missing, by index."""
         columns: dict[str, list[Any]] = {}
         bad: dict[int, dict[str, str]] = {}
         unreadable: dict[int, str] = {}
         for name in sorted(reader.names & set(HEADER)):
-            values, failed = self._header(name, code, places, names)
+            values, failed = self.header(name, code, places, names)
             columns[name] = values
             for i, reason in failed.items():
                 bad.setdefault(i, {})[name] = reason
@@ -223,7 +248,8 @@ class _BatchColumns:
             objects[i].__dict__[BAD] = reasons
         return objects, unreadable
 
-    def _header(self, name: str, code: int, places: Int64s, names: LogNames) -> tuple[list[Any], dict[int, str]]:
+    def header(self, name: str, code: int, places: Int64s, names: LogNames) -> tuple[list[Any], dict[int, str]]:
+        """A header field's values at ``places``, all of type ``code``; why one cannot be read, by index."""
         batch = self.batch
         if name == "type":
             return [names.types[code]] * len(places), {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runner.authoring.field_types import EnumClasses, RecordClass
     from runner.batch import PayloadArray
 
-__all__ = ["PlainColumn", "plain_column"]
+__all__ = ["PlainColumn", "plain_column", "plain_elements"]
 
 Int64s = npt.NDArray[np.int64]
 EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -38,7 +38,17 @@ class PlainColumn:
 
 def plain_column(column: PayloadArray, f: EventField, at: Int64s) -> PlainColumn:
     """The values of a field at entries ``at`` (int64[n]) of its column; defaults stand in for absent ones."""
-    return _column(column, _Wanted(f.name, f.type, f.has_default, f.default, f.enums, f.record), at)
+    return _column(column, _wanted(f), at)
+
+
+def plain_elements(column: PayloadArray, f: EventField, name: str, flat: Int64s) -> PlainColumn:
+    """The values at entries ``flat`` (int64[n]) of a list field's elements: of their field ``name``, "": themselves."""
+    wanted, element = _wanted(f), f.type.element
+    assert element is not None
+    if not name:
+        assert column.element is not None
+        return _column(column.element, _element(wanted, element), flat)
+    return _column(column.fields[name], _field(wanted, next(x for x in element.fields if x.name == name)), flat)
 
 
 @dataclass(frozen=True)
@@ -149,8 +159,7 @@ def _elements(column: PayloadArray, wanted: _Wanted, flat: Int64s) -> PlainColum
     assert element is not None
     if element.kind is not Kind.RECORD:
         assert column.element is not None
-        inner = _Wanted(f"an element of {wanted.name}", element, False, None, wanted.enums, None)
-        return _column(column.element, inner, flat)
+        return _column(column.element, _element(wanted, element), flat)
     assert wanted.record is not None
     columns = {f.name: _column(column.fields[f.name], _field(wanted, f), flat) for f in element.fields}
     plain = PlainColumn([])
@@ -166,6 +175,14 @@ def _elements(column: PayloadArray, wanted: _Wanted, flat: Int64s) -> PlainColum
             own.setdefault(BAD, {})[name] = reason
         plain.missing.update(inner_column.missing)
     return plain
+
+
+def _wanted(f: EventField) -> _Wanted:
+    return _Wanted(f.name, f.type, f.has_default, f.default, f.enums, f.record)
+
+
+def _element(wanted: _Wanted, element: ValueType) -> _Wanted:
+    return _Wanted(f"an element of {wanted.name}", element, False, None, wanted.enums, None)
 
 
 def _field(wanted: _Wanted, f: RecordField) -> _Wanted:

@@ -1,19 +1,21 @@
 """Explain a row: its life event by event, with the state after each and what changed, folded by the plain twin.
 
-A key of the aggregate needs the aggregate's own events alone. A merged key takes a scan of the whole log in plain
-Python, as any event may belong to it: ``Explanation.scans`` says so before the first step.
+A key of the aggregate needs the aggregate's own events alone. Of a merged key any event may be: the whole log's key
+columns are searched, and the twin folds what they leave. ``Explanation.scans`` says how many events are looked at.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runner.errors import ConfigError, JobError
+from runner.fold.key_events import KeyEvents
 from runner.fold.plain import plain_steps
 from runner.fold.plain_events import LogNames
 from runner.jobs.context import Recording
@@ -74,7 +76,7 @@ class ExplainedStep:
 class Explanation:
     """The life of one row, or of the rows of one aggregate where the rest of the key was not given. Iterate once.
 
-    scans: how many events have to be walked through; cut: up to where.
+    scans: how many events have to be looked at; cut: up to where.
     """
 
     definition: ProjectionDefinition
@@ -163,6 +165,10 @@ def _text(value: object) -> str:
     return stored.isoformat() if hasattr(stored, "isoformat") else str(stored)
 
 
+def _is_text(text: str, value: object) -> bool:
+    return _text(value) == text
+
+
 def _aggregate(log: Log, aggregate_id: str, source: str | None, tenant: str | None) -> tuple[int, int, int]:
     found = [
         (scope, hi, lo)
@@ -222,8 +228,9 @@ class _Reader:
                 )  # fmt: skip
 
     def merged(self) -> Iterator[ExplainedStep]:
-        """The events of the key, out of all events of the log."""
-        for step in plain_steps(self.definition, self._all_batches, self.names):
+        """The events of the key, out of all events of the log. What fails in another row does not end this one."""
+        of_key = KeyEvents(self.definition, self.names, [partial(_is_text, text) for text in self.key])
+        for step in plain_steps(self.definition, self._all_batches, self.names, kept=of_key):
             if self._wanted(step):
                 yield self._step(step, None)
 
