@@ -20,6 +20,11 @@
      ├── ReadModelError               8   a read model cannot be written, found or switched
      │    ├── FingerprintChanged      8   the projection is not the one that made the rows
      │    └── VersionBusy             8   another run writes the same version
+     ├── PostgresError                10  a server cannot do its part
+     │    ├── PostgresUnavailable     10  it cannot be reached, or the connection broke: try again later
+     │    ├── PostgresDenied          10  the role may not log in, or lacks a privilege
+     │    ├── PostgresTimeout         10  a statement or a lock took longer than it may
+     │    └── PostgresConflict        10  the transaction lost against another: try again
      ├── JobError                     1   a run cannot start, go on or be found
      └── EngineError                  9   workers cannot do their part
 """
@@ -44,6 +49,11 @@ __all__ = [
     "LogError",
     "LogFormatError",
     "LogLocked",
+    "PostgresConflict",
+    "PostgresDenied",
+    "PostgresError",
+    "PostgresTimeout",
+    "PostgresUnavailable",
     "ProofError",
     "ReadModelError",
     "RunnerError",
@@ -211,6 +221,32 @@ class FingerprintChanged(ReadModelError):
 
 class VersionBusy(ReadModelError):
     """Another run writes the same version of a read model."""
+
+
+class PostgresError(RunnerError):
+    """A Postgres server cannot do its part; ``sqlstate`` is the server's code for it, "" where it said none."""
+
+    exit_code = 10
+
+    def __init__(self, message: str = "", *, hint: str = "", sqlstate: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.sqlstate = sqlstate
+
+
+class PostgresUnavailable(PostgresError):
+    """A Postgres server cannot be reached, or the connection to it broke."""
+
+
+class PostgresDenied(PostgresError):
+    """A Postgres role may not log in, or lacks a privilege."""
+
+
+class PostgresTimeout(PostgresError):
+    """A statement, or a wait for a lock, took longer than it may."""
+
+
+class PostgresConflict(PostgresError):
+    """A transaction lost against another one; the same again may succeed."""
 
 
 class JobError(RunnerError):

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler import LoadScopeScheduling
 
+pytest_plugins = ("fixtures_postgres",)
+
 TOGETHER = ("tests/real",)
 """Folders whose files share what is dear to make."""
 

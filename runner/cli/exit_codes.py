@@ -17,6 +17,7 @@ MEANINGS = {
     7: "a handler failed on an event, or a payload value does not fit its field",
     8: "a read model cannot be found, written or switched; changed projection; version busy",
     9: "workers cannot do their part",
+    10: "Postgres cannot be reached, refuses, or fails",
     INTERRUPTED: "interrupted (Ctrl-C); nothing half-published",
 }
 

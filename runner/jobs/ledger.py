@@ -22,7 +22,7 @@ from runner.errors import JobError
 from runner.jobs.owner import Owner
 from runner.positions import START, Position
 from runner.sinks.shape import FileInfo
-from runner.sinks.statements import statements
+from runner.statements import statements
 from runner.stats import StageFinished
 
 if TYPE_CHECKING:
@@ -235,8 +235,8 @@ class Ledger:
         return {int(r["partition"]): PartitionRecord.from_json(r["record"]) for r in rows}
 
     def last_unfinished(self, what: str, projections: tuple[str, ...]) -> Job | None:
-        """The last run of exactly these projections that left finished partitions; None where a later one succeeded
-        or goes on.
+        """The last run of any of these projections that left finished partitions; None where a later one succeeded
+        or goes on. It may be of others too: only a run of the same ones can go on with it.
 
         One without any, refused as its version was busy, has nothing to go on with and is passed over. One whose
         process cannot be seen from here counts as unfinished: the claim on the version keeps two runs apart. Whether a

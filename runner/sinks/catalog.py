@@ -24,7 +24,7 @@ from runner.files import sync_directory
 from runner.sinks.claims import publishing
 from runner.sinks.current import Current
 from runner.sinks.durable import has_leftovers, remove_leftovers, temporary_beside, translated
-from runner.sinks.statements import statements
+from runner.statements import statements
 
 if TYPE_CHECKING:
     from runner.sinks.shape import Version
