@@ -270,9 +270,14 @@ class PostgresServer:
         return {} if self._uid is None else {"user": self._uid, "extra_groups": []}
 
     def _copy_binaries(self) -> None:
-        shutil.copytree(self.bin.parent, self.folder / "install", symlinks=True)
-        (self.folder / "install").chmod(0o755)
-        self.bin = self.folder / "install" / "bin"
+        """With the libraries that a wheel keeps beside its package, where its programs look for them."""
+        package = self.bin.parents[1]
+        installed = self.folder / "install" / package.name / self.bin.parent.name
+        shutil.copytree(self.bin.parent, installed, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, self.folder / "install" / libraries.name)
+        self.bin = installed / "bin"
 
     def _watch(self) -> None:
         self._watcher = subprocess.Popen(
