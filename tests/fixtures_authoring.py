@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+from modules_in_files import module_in_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,16 +63,8 @@ def author(tmp_path: Path) -> Iterator[Author]:
 
     def load(text: str) -> ModuleType:
         name = f"authored_{tmp_path.name.replace('-', '_')}_{next(numbers)}"
-        file = tmp_path / f"{name}.py"
-        file.write_text(HEAD + textwrap.dedent(text))
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
         made.append(name)
-        spec.loader.exec_module(module)
-        return module
+        return module_in_file(HEAD + textwrap.dedent(text), tmp_path, name)
 
     yield load
     for name in made:

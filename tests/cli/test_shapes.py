@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from modules_in_files import module_in_file
 
 from runner.authoring.definition import definition_of
 from runner.cli.first_projection import module_text, sampled_types
@@ -20,7 +19,6 @@ from runner.cli.shapes import ValueShape, guess, leaves
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import ModuleType
 
     from runner.cli.mapping import GuessedMapping
 
@@ -81,18 +79,6 @@ JSON = st.recursive(
 )
 
 
-def load(text: str, directory: Path, name: str) -> ModuleType:
-    path = directory / f"{name}.py"
-    path.write_text(text)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def mapped(records: list[dict[str, Any]]) -> GuessedMapping:
     return guess_mapping(records, shape_of(*records))
 
@@ -111,7 +97,7 @@ def test_whatever_the_payloads_hold_the_module_defines_what_it_says(
     ]
     mapping = mapped(records)
     text = module_text(sampled_types(records, mapping), mapping, where="a test", texts_only=False)
-    module = load(text, tmp_path_factory.mktemp("module"), "first_projection_of_a_test")
+    module = module_in_file(text, tmp_path_factory.mktemp("module"), "first_projection_of_a_test")
     assert definition_of(module.Summary).name == "summary"
 
 
@@ -138,7 +124,7 @@ def test_generated_classes_take_the_sampled_payloads(tmp_path: Path) -> None:
         {"stream": "o-2", "version": 1, "type": "order.paid", "time": "2024-05-01T12:00:00Z", "data": {"amount": 7}},
     ]
     mapping = mapped(records)
-    module = load(
+    module = module_in_file(
         module_text(sampled_types(records, mapping), mapping, where="a test", texts_only=False),
         tmp_path,
         "generated_orders",

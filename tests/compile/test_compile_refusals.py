@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import sys
 import textwrap
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
+from modules_in_files import module_in_file
 
 from runner import CompileError, DefinitionError, definition_of
 from runner.errors import FoldFailure
@@ -233,16 +232,7 @@ DEPENDS = {
 
 def written(folder: Path, text: str) -> ModuleType:
     """A module of the author's, in a file."""
-    name = f"authored_{next(_counter)}"
-    file = folder / f"{name}.py"
-    file.write_text(text)
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return module_in_file(text, folder, f"authored_{next(_counter)}")
 
 
 def plain_succeeds(folder: Path, text: str) -> bool:

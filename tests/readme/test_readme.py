@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shlex
@@ -11,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from modules_in_files import module_in_file
 
 from runner.authoring.definition import definition_of
 from runner.cli import app
@@ -32,22 +32,15 @@ def test_there_is_something_to_run() -> None:
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_python_block_runs(number: int, tmp_path: Path) -> None:
     name = f"readme_block_{number}"
-    path = tmp_path / f"{name}.py"
-    path.write_text(PYTHON[number])
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        module = module_in_file(PYTHON[number], tmp_path, name)
         classes = [c for c in vars(module).values() if isinstance(c, type) and "__definition__" in vars(c)]
         definitions = [definition_of(c) for c in classes]
         assert definitions
         types = sorted({t for d in definitions for h in d.handlers for t in h.event.types})
         assert plan_fold(definitions, types).compiled == tuple(d.name for d in definitions)
     finally:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
 
 
 def test_first_screen_is_a_first_screen() -> None:
