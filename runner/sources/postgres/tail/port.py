@@ -1,0 +1,181 @@
+"""What a tail rule is to the reader of a live store: which rows are settled, who holds the rest, what to ask for again.
+
+The reader's loop, whose order the proofs of the rules rest on::
+
+    settled = tail.look(connection)                  # bounded; never waits for a writer
+    the rows of tail.late_spans(settled)             # first of all, whole, so that mark() may forget them
+    the rows of tail.spans(after, settled)           # in snapshots taken after look() returned, any number of them
+    tail.taken(positions, recorded)                  # what was handed out of spans, in order
+    durability.note(), durability.wait()             # on the connection of look(), which dies with the server
+    log.commit(mark={"after": last, "tail": tail.mark()})
+
+``after`` is the place of the last row that was handed out, never ``upto`` itself: after a crash a server may draw again
+what nobody has committed, but never anything at or below a row that is on its disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from runner.postgres import SQL, Composable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from runner.postgres import AnyConnection
+
+__all__ = ["Holder", "Known", "OpenGap", "Place", "Relation", "Settled", "Span", "Tail", "TailConfig"]
+
+Place: TypeAlias = tuple[int, ...]
+"""Of a row: (position,), where one column orders; (a, b) where two do; (epoch, transaction id, position) for "xid"."""
+
+Known: TypeAlias = Callable[[int, int], npt.NDArray[np.int64]]
+"""The positions from first to last, ends included, that the log has: for partitions that were attached with rows."""
+
+
+@dataclass(frozen=True)
+class TailConfig:
+    """How the newest rows are known to be whole.
+
+    rule: "xid", "gaps", "sessions", "serialised" or "time". grace: how old a gap must be to be passed by time.
+    window: how long it is asked for again. patience: after how long an idle transaction without a lock on the
+    table no longer holds the order of transaction ids. sequence: its name, where the column's default does not
+    tell. reason: why the rule holds, where a preset knows.
+    """
+
+    rule: str
+    grace: timedelta = timedelta(seconds=10)
+    window: timedelta = timedelta(days=7)
+    patience: timedelta = timedelta(seconds=5)
+    sequence: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """The rows of a store and what orders them.
+
+    where: for messages, ``[sources.bank]``. rows: what stands behind FROM; a table's quoted name, or a query with an
+    alias. table: (schema, name) of the table that the positions belong to; None where there is only a query.
+    position: one column of ``rows``, or two. only: a condition that all rows of the source meet.
+    """
+
+    where: str
+    rows: Composable
+    position: tuple[str, ...]
+    table: tuple[str, str] | None = None
+    only: Composable | None = None
+
+    @property
+    def condition(self) -> Composable:
+        """``only``, or TRUE."""
+        return SQL("TRUE") if self.only is None else SQL("({})").format(self.only)
+
+    @property
+    def label(self) -> str:
+        """The table in words."""
+        return ".".join(self.table) if self.table else "the query"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A session, or a prepared transaction (pid None), that keeps the watermark below the newest row."""
+
+    pid: int | None
+    application: str
+    since: datetime | None
+    what: str
+    """In words: "idle in transaction", "prepared transaction 'order-7'"."""
+    ends: str = ""
+    """What would end it: "SELECT pg_terminate_backend(4711)", "ROLLBACK PREPARED 'order-7'"."""
+
+
+@dataclass(frozen=True)
+class OpenGap:
+    """Positions that were passed by time and are asked for again. seen: when they were passed."""
+
+    first: int
+    last: int
+    seen: datetime
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What one look found.
+
+    upto: rows at or below it are complete for ever, in every snapshot taken after ``look`` returned, but for
+    ``without``; None: nothing is settled yet. newest: the highest visible place; None where there is none, or where
+    finding it would read the whole table. holders: who keeps upto below newest. late: ranges, ends included, of the
+    first column of the order (positions, or transaction ids), that hold rows not handed out before and only such: to
+    be read now, whole. without: transactions left out of the range, which come in ``late`` once they have ended;
+    ``spans`` sees to it. open_gaps: positions that were passed by time and are still asked for. late_events: of all
+    time. wait: seconds after which time alone settles more; None where it does not. words: the rule that this look
+    went by.
+    """
+
+    upto: Place | None
+    newest: Place | None
+    holders: tuple[Holder, ...] = ()
+    late: tuple[tuple[int, int], ...] = ()
+    without: tuple[int, ...] = ()
+    open_gaps: int = 0
+    late_events: int = 0
+    wait: float | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rows to read, in SQL over the columns of ``Relation.rows``. order: what stands behind ORDER BY.
+
+    low, high: bounds of the first column of the order, by which the span may be cut for several connections:
+    low < x <= high; None where there is none.
+    """
+
+    epoch: int
+    condition: Composable
+    order: Composable
+    low: int | None = None
+    high: int | None = None
+
+
+class Tail(Protocol):
+    """A rule at work on one source, or on one tenant of it. It lives as long as its process; ``mark`` outlives it."""
+
+    @property
+    def rule(self) -> Literal["exact", "by time"]: ...
+
+    @property
+    def words(self) -> str:
+        """The rule in one line."""
+
+    def look(self, connection: AnyConnection) -> Settled:
+        """Bounded: never waits for a writer. The connection is in autocommit, and the same one as long as it lives.
+
+        Raises SourceError where the rule cannot hold for this table (SourceChanged: rows appeared below the
+        watermark), PostgresError.
+        """
+
+    def spans(self, after: Place | None, settled: Settled) -> Sequence[Span]:
+        """The rows of a look that lie behind ``after``, in order; () where there are none."""
+
+    def late_spans(self, settled: Settled) -> Sequence[Span]:
+        """The rows of ``settled.late``."""
+
+    def place(self, epoch: int, columns: Sequence[int]) -> Place:
+        """The place of a row of a span, from its columns of the order."""
+
+    def taken(self, positions: npt.NDArray[np.int64], recorded: npt.NDArray[np.int64] | None = None) -> None:
+        """Say what was handed out of ``spans`` (not of ``late_spans``): the first column of the order, ascending, and
+        the recorded times in µs.
+        """
+
+    def mark(self) -> Any:
+        """A JSON value for the manifest: what must be known next time, of all that was handed out so far."""
