@@ -11,14 +11,12 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import shutil
 import signal
 import socket
 import tempfile
 import threading
 import warnings
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
@@ -26,10 +24,12 @@ import psutil
 from runner.engine.base import Cancelled, NodeAnswer
 from runner.engine.interrupts import held_interrupts
 from runner.engine.modules import Modules, install
+from runner.engine.scratch import Scratch
 from runner.errors import EngineError, RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
+    from pathlib import Path
 
 __all__ = ["RayEngine"]
 
@@ -98,6 +98,7 @@ class RayEngine:
         self.workers = workers
         self.address = address
         self._directory: Path | None = None
+        self._scratch: Scratch | None = None
         self._cancelled = threading.Event()
         self._closed = False
         self._running = False
@@ -128,7 +129,8 @@ class RayEngine:
     def _start_local(self, ray: Any) -> None:
         # Ray's sockets lie inside, and their paths may have 107 characters: a long TMPDIR would not do.
         parent = tempfile.gettempdir()
-        self._directory = Path(tempfile.mkdtemp(prefix="runner-ray-", dir=parent if len(parent) < 20 else "/tmp"))  # noqa: S108
+        self._scratch = Scratch("runner-ray-", parent if len(parent) < 20 else "/tmp")  # noqa: S108
+        self._directory = self._scratch.path
         environment = {
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -283,9 +285,9 @@ class RayEngine:
                 worker.kill()
         if self._printer is not None:
             _printer_replaced(ray, self._printer)
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-        self._directory = self._printer = None
+        if self._scratch is not None:
+            self._scratch.remove()
+        self._directory = self._scratch = self._printer = None
         self._running = False
 
 
