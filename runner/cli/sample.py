@@ -13,36 +13,20 @@ import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any
 
+from runner.config.file_formats import Format, format_of
 from runner.errors import ConfigError, LineError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Format", "Sample", "sample_files"]
+__all__ = ["Sample", "sample_files"]
 
-Format = Literal["ndjson", "csv", "parquet", "arrow"]
 RECORDS = 20_000
 PLACES = 40
 OCTETS = 24 << 20
 """So much text is read at most, however long its lines are."""
-
-_SUFFIXES: dict[str, Format] = {
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".json": "ndjson",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".asc": "csv",
-    ".txt": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".arrow": "arrow",
-    ".ipc": "arrow",
-    ".feather": "arrow",
-}
-_COMPRESSED = {".gz", ".zst", ".zstd"}
 
 
 @dataclass(frozen=True)
@@ -78,11 +62,9 @@ def sample_files(pattern: str, file_format: Format | None = None) -> Sample:
 
 
 def _format_of(file: Path) -> Format:
-    suffixes = [s.lower() for s in file.suffixes]
-    while suffixes and suffixes[-1] in _COMPRESSED:
-        suffixes.pop()
-    if suffixes and suffixes[-1] in _SUFFIXES:
-        return _SUFFIXES[suffixes[-1]]
+    found = format_of(file)
+    if found is not None:
+        return found
     raise ConfigError(
         f"cannot tell the format of {file} by its name", hint="say it: --format ndjson, csv, parquet or arrow"
     )

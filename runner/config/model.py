@@ -11,6 +11,15 @@ from runner.config.mapping import FieldMapping, PayloadMapping, TimeMapping
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from runner.config.postgres import (
+        CompareConfig,
+        PostgresReadModelsConfig,
+        PostgresSourceConfig,
+        PublishConfig,
+    )
+
+    from runner.config.file_formats import Format
+
 __all__ = [
     "Config",
     "CsvConfig",
@@ -53,10 +62,12 @@ class StateConfig:
 
 @dataclass(frozen=True)
 class ReadModelsConfig:
-    """[read_models]. keep: how many former versions of each stay for a rollback."""
+    """[read_models]. keep: how many former versions of each stay for a rollback. postgres: the database that they are
+    published to as tables; None is embedded only."""
 
     path: Path
     keep: int = 2
+    postgres: PostgresReadModelsConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,7 @@ class SourceConfig:
     tenant: FieldMapping | None = None
     payload: PayloadMapping = field(default_factory=PayloadMapping)
     namespace: str | None = None
-    format: Literal["ndjson", "csv", "parquet", "arrow"] = "ndjson"
+    format: Format = "ndjson"
     compression: Literal["auto", "none", "gzip", "zstd"] = "auto"
     encoding: str = "utf-8"
     csv: CsvConfig = field(default_factory=CsvConfig)
@@ -127,7 +138,7 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """runner.toml. root: its folder; relative paths are relative to it."""
+    """runner.toml. root: its folder; relative paths are relative to it. env: the name of the overlay that counts."""
 
     file: Path
     root: Path
@@ -136,5 +147,8 @@ class Config:
     read_models: ReadModelsConfig
     project: ProjectConfig = field(default_factory=ProjectConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
-    sources: Mapping[str, SourceConfig] = field(default_factory=dict)
+    sources: Mapping[str, SourceConfig | PostgresSourceConfig] = field(default_factory=dict)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    publish: Mapping[str, PublishConfig] = field(default_factory=dict)
+    compare: Mapping[str, CompareConfig] = field(default_factory=dict)
+    env: str = ""

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from runner.config.file_formats import FORMATS, format_of
 from runner.config.mapping import FieldMapping, Part, PayloadMapping, TimeMapping, parse_path
 from runner.config.model import CsvConfig, SourceConfig
 from runner.config.table import Table
@@ -16,25 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["read_field", "read_path", "read_source", "read_time"]
 
-_SUFFIXES = {
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".json": "ndjson",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".asc": "csv",
-    ".txt": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".arrow": "arrow",
-    ".ipc": "arrow",
-    ".feather": "arrow",
-}
 _SETTINGS = (
     *("files", "format", "compression", "encoding", "csv", "namespace", "aggregate_id", "type", "recorded_at"),
     *("version", "position", "tenant", "payload", "separator", "final", "on_bad_line", "gone_files", "verify"),
 )
-_COMPRESSED = (".gz", ".zst", ".zstd")
 _EPOCHS = ("epoch", "epoch_ms", "epoch_us", "epoch_ns")
 
 
@@ -63,7 +49,7 @@ def read_source(name: str, table: Table, root: Path) -> SourceConfig:
         tenant=_field(table, "tenant", separator) if table.has("tenant") else None,
         payload=_payload(table),
         namespace=namespace,
-        format=table.choice("format", _format_of(table, files), ("ndjson", "csv", "parquet", "arrow")),
+        format=table.choice("format", _format_of(table, files), FORMATS),
         compression=table.choice("compression", "auto", ("auto", "none", "gzip", "zstd")),
         encoding=_encoding(table),
         csv=_csv(table.table("csv")),
@@ -82,8 +68,7 @@ def read_source(name: str, table: Table, root: Path) -> SourceConfig:
 def _format_of(table: Table, files: tuple[str, ...]) -> str:
     if table.has("format"):
         return "ndjson"
-    suffixes = [s.lower() for s in PurePath(files[0]).suffixes if s.lower() not in _COMPRESSED]
-    found = _SUFFIXES.get(suffixes[-1]) if suffixes else None
+    found = format_of(files[0])
     if found is None:
         raise table.wrong("format", f"is missing, and {files[0]} does not tell", "write ndjson, csv, parquet or arrow")
     return found

@@ -111,10 +111,7 @@ def explain(
     with ExitStack() as stack:
         log = stack.enter_context(Log.open(config.log.path))
         cut = log.cut_at(log.last_position if to is None else to)
-        columns = definition.payload_columns(log.types)
-        fresh = with_columns(log, columns, Recording("", listener))
-        if fresh is not log:
-            log = stack.enter_context(fresh)
+        log = with_columns(stack, log, definition.payload_columns(log.types), Recording("", listener))
         reader = _Reader(definition, log, cut.position, wanted)
         if definition.merged:
             steps, scans = reader.merged(), int(cut.position)

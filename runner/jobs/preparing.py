@@ -24,6 +24,7 @@ from runner.sinks.shape import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import ExitStack
     from pathlib import Path
 
     from runner.authoring.definition import ProjectionDefinition
@@ -80,13 +81,16 @@ def chosen_definitions(config: Config, names: Sequence[str] | Literal["all"]) ->
     return found
 
 
-def with_columns(log: Log, columns: Sequence[PayloadColumn], run: Recording) -> Log:
-    """The log with these payload columns; those that are missing are made from the raw payloads."""
+def with_columns(stack: ExitStack, log: Log, columns: Sequence[PayloadColumn], run: Recording) -> Log:
+    """The log with these payload columns; those that are missing are made from the raw payloads.
+
+    Where some were made it is another one than ``log``, closed when ``stack`` ends.
+    """
     if not log.missing_columns(columns):
         return log
     with run.stage("columns", log.events), LogWriter.open(log.path, create=False) as writer:
         writer.ensure_columns(columns, run.tell)
-    return Log.open(log.path)
+    return stack.enter_context(Log.open(log.path))
 
 
 def plan_over(log: Log, definitions: Sequence[ProjectionDefinition]) -> FoldPlan:

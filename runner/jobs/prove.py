@@ -59,9 +59,7 @@ def prove(
         plan = plan_over(log, definitions)
         job = new_job("prove", log, plan, Cut(max(v.position for v in live.values())), {"amount": amount})
         run = stack.enter_context(recorded(ledger, job, listener))
-        fresh = with_columns(log, plan.columns, run)
-        if fresh is not log:
-            log = stack.enter_context(fresh)
+        log = with_columns(stack, log, plan.columns, run)
         reports: dict[str, ProjectionReport] = {}
         with working_engine(config, EngineWish(engine, workers, address), definitions, log.events) as (working, _):
             check_nodes(working, log, [])

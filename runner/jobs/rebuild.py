@@ -107,9 +107,7 @@ def rebuild(
         run = stack.enter_context(recorded(ledger, job, listener, resumes=former.id if former else ""))
         if resume and former is None:
             run.tell(Noted("nothing to resume: no earlier run of these left finished partitions; folding all events"))
-        fresh = with_columns(log, plan.columns, run)
-        if fresh is not log:
-            log = stack.enter_context(fresh)
+        log = with_columns(stack, log, plan.columns, run)
         work = _Rebuild(run, ledger, read_models_of(config), log, plan, cut, former)
         report = work.done(stack, config, EngineWish(engine, workers, address), prove)
         by_name = {p.name: p for p in report.projections}

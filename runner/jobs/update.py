@@ -176,9 +176,7 @@ def _fold_new(
     Projections whose saved rows turn out to be damaged are entered into ``damaged``.
     """
     plan = plan_over(work.log, behind)
-    log = with_columns(work.log, plan.columns, work.run)
-    if log is not work.log:
-        work.log = stack.enter_context(log)
+    work.log = with_columns(stack, work.log, plan.columns, work.run)
     claims = work.claim(stack, plan)
     behind = [d for d in behind if d.name in claims]
     if not claims:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,18 +132,19 @@ def test_restricted_batches_fold_like_wanted_ones(project: Project) -> None:
     from runner.stats import ignore
 
     definitions = chosen_definitions(project.config, "all")
-    with project.log() as log:
+    with ExitStack() as stack:
+        log = stack.enter_context(project.log())
         plan = plan_fold(definitions, log.types, scopes=log.scopes)
-        with with_columns(log, plan.columns, Recording("", ignore)) as full:
-            sample = choose(full, PartitionId(0), Position(300), count=7, seed=3)
+        full = with_columns(stack, log, plan.columns, Recording("", ignore))
+        sample = choose(full, PartitionId(0), Position(300), count=7, seed=3)
 
-            def whole() -> Any:
-                return full.batches(0, plan.columns, plan.header)
+        def whole() -> Any:
+            return full.batches(0, plan.columns, plan.header)
 
-            def parts() -> Any:
-                return (p for b in whole() if (p := restricted(b, sample, full.types)) is not None)
+        def parts() -> Any:
+            return (p for b in whole() if (p := restricted(b, sample, full.types)) is not None)
 
-            for definition in definitions:
-                one = fold_plain(definition, whole, plan.names, wanted=sample)
-                other = fold_plain(definition, parts, plan.names)
-                assert one == other
+        for definition in definitions:
+            one = fold_plain(definition, whole, plan.names, wanted=sample)
+            other = fold_plain(definition, parts, plan.names)
+            assert one == other
