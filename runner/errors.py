@@ -24,7 +24,8 @@
      │    ├── PostgresUnavailable     10  it cannot be reached, or the connection broke: try again later
      │    ├── PostgresDenied          10  the role may not log in, or lacks a privilege
      │    ├── PostgresTimeout         10  a statement or a lock took longer than it may
-     │    └── PostgresConflict        10  the transaction lost against another: try again
+     │    ├── PostgresConflict        10  the transaction lost against another: try again
+     │    └── CopyError               10  a value cannot be copied from or to a server
      ├── JobError                     1   a run cannot start, go on or be found
      └── EngineError                  9   workers cannot do their part
 """
@@ -36,6 +37,7 @@ from dataclasses import dataclass
 __all__ = [
     "CompileError",
     "ConfigError",
+    "CopyError",
     "DefinitionError",
     "EngineError",
     "EventTwice",
@@ -247,6 +249,15 @@ class PostgresTimeout(PostgresError):
 
 class PostgresConflict(PostgresError):
     """A transaction lost against another one; the same again may succeed."""
+
+
+class CopyError(PostgresError):
+    """A value cannot be copied from or to a server; ``column`` is its column, ``row`` its row, from 1 (0: none)."""
+
+    def __init__(self, where: str, column: str, row: int, reason: str, *, hint: str = "") -> None:
+        place = ", ".join([f"column {column}"] * bool(column) + [f"row {row:,}"] * bool(row))
+        super().__init__(": ".join(part for part in (where, place, reason) if part), hint=hint)
+        self.column, self.row, self.reason = column, row, reason
 
 
 class JobError(RunnerError):
