@@ -125,7 +125,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _common_behind(arguments: Sequence[str]) -> list[str]:
-    """--config, --json and --debug that stand before the command, or between `jobs` and its own, moved behind it."""
+    """--config, --env, --json, --debug from before the command, or between `jobs` and its own, moved behind it."""
     common, rest = _split_common(arguments)
     command = rest[:1]
     if command == ["jobs"]:
@@ -139,8 +139,8 @@ def _common_behind(arguments: Sequence[str]) -> list[str]:
 
 def _split_common(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     common, rest = list[str](), list(arguments)
-    while rest and rest[0].partition("=")[0] in ("--config", "--json", "--debug"):
-        taken = 2 if rest[0] == "--config" else 1
+    while rest and rest[0].partition("=")[0] in ("--config", "--env", "--json", "--debug"):
+        taken = 2 if rest[0] in ("--config", "--env") else 1
         common += rest[:taken]
         rest = rest[taken:]
     return common, rest

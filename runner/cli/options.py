@@ -1,4 +1,4 @@
-"""What every command takes (--config, --json, --debug), and the session that a command works in."""
+"""What every command takes (--config, --env, --json, --debug), and the session that a command works in."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ class Session:
     config_path: Path
     as_json: bool
     debug: bool
+    env: str = ""
+    """Which [env.NAME] of the configuration is laid over it."""
 
     @functools.cached_property
     def config(self) -> Config:
         """runner.toml, read when first asked for."""
         from runner.config import load_config
 
-        return load_config(self.config_path)
+        return load_config(self.config_path, self.env)
 
 
 def session_command(name: str, *, exits: tuple[int, ...] = ()) -> Callable[[Callable[..., Any]], click.Command]:
@@ -49,7 +51,7 @@ def session_command(name: str, *, exits: tuple[int, ...] = ()) -> Callable[[Call
 
 
 def session_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --config, --json and --debug and hands them to ``function`` as a Session."""
+    """Adds --config, --env, --json and --debug and hands them to ``function`` as a Session."""
 
     @click.option(
         "--config",
@@ -60,10 +62,13 @@ def session_options(function: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="The configuration (also: RUNNER_CONFIG).",
     )
+    @click.option(
+        "--env", envvar="RUNNER_ENV", default="", metavar="NAME", help="Lay [env.NAME] over it (also: RUNNER_ENV)."
+    )
     @click.option("--json", "as_json", is_flag=True, help="Result as JSON on stdout; everything else on stderr.")
     @click.option("--debug", is_flag=True, help="Show tracebacks.")
     @functools.wraps(function)
-    def wrapped(config_path: Path, as_json: bool, debug: bool, **arguments: Any) -> Any:
-        return function(Session(config_path, as_json, debug), **arguments)
+    def wrapped(config_path: Path, env: str, as_json: bool, debug: bool, **arguments: Any) -> Any:
+        return function(Session(config_path, as_json, debug, env), **arguments)
 
     return wrapped

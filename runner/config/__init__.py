@@ -5,6 +5,7 @@ Loads nothing but the standard library, so that ``runner --help`` is quick.
 
 from __future__ import annotations
 
+from runner.config.connection import ConnectionSettings
 from runner.config.definitions import load_definitions
 from runner.config.mapping import FieldMapping, Part, PayloadMapping, TimeMapping, parse_path, path_text
 from runner.config.model import (
@@ -18,10 +19,13 @@ from runner.config.model import (
     SourceConfig,
     StateConfig,
 )
+from runner.config.postgres import CompareConfig, PostgresReadModelsConfig, PostgresSourceConfig, PublishConfig
 from runner.config.reading import load_config
 
 __all__ = [
+    "CompareConfig",
     "Config",
+    "ConnectionSettings",
     "CsvConfig",
     "EngineConfig",
     "FieldMapping",
@@ -29,7 +33,10 @@ __all__ = [
     "MetricsConfig",
     "Part",
     "PayloadMapping",
+    "PostgresReadModelsConfig",
+    "PostgresSourceConfig",
     "ProjectConfig",
+    "PublishConfig",
     "ReadModelsConfig",
     "SourceConfig",
     "StateConfig",

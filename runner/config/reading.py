@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from runner.config.model import (
     Config,
@@ -14,15 +15,31 @@ from runner.config.model import (
     ReadModelsConfig,
     StateConfig,
 )
+from runner.config.overlay import laid_over, named_in_overlay
+from runner.config.places import has_connection, refuse_literals
+from runner.config.postgres import (
+    read_compare,
+    read_postgres_read_models,
+    read_postgres_source,
+    read_publish,
+)
 from runner.config.sources import read_source
 from runner.config.table import Table
 from runner.errors import ConfigError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.config.model import SourceConfig
+    from runner.config.postgres import PostgresSourceConfig
+
 __all__ = ["load_config"]
 
 
-def load_config(path: str | Path) -> Config:
-    """Read runner.toml. Raises ConfigError naming file and key, and the nearest name of an unknown one."""
+def load_config(path: str | Path, env: str = "") -> Config:
+    """Read runner.toml with [env.NAME] laid over it. Raises ConfigError naming file and key, and the nearest name of an
+    unknown one.
+    """
     file = Path(path)
     try:
         with file.open("rb") as stream:
@@ -33,6 +50,15 @@ def load_config(path: str | Path) -> Config:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}") from None
+    refuse_literals(file, values)
+    joined, places = laid_over(file, values, env)
+    try:
+        return _checked(file, joined, env)
+    except ConfigError as error:
+        raise named_in_overlay(error, file, env, places) from None
+
+
+def _checked(file: Path, values: dict[str, Any], env: str) -> Config:
     root = file.absolute().parent
     top = Table(file, "", values)
     config = Config(
@@ -43,15 +69,26 @@ def load_config(path: str | Path) -> Config:
         read_models=_read_models(top.table("read_models"), root),
         project=_project(top.table("project")),
         engine=_engine(top.table("engine")),
-        sources={},
+        sources={name: _source(name, table, root) for name, table in _each(top.table("sources"))},
         metrics=_metrics(top.table("metrics"), root),
+        publish={name: read_publish(name, table) for name, table in _each(top.table("publish"))},
+        compare={name: read_compare(name, table, root) for name, table in _each(top.table("compare"))},
+        env=env,
     )
     _check_apart(config)
-    sources = top.table("sources")
-    for name in list(values.get("sources", {})):
-        config.sources[name] = read_source(name, sources.table(name), root)  # type: ignore[index]  # not yet handed out
     top.done()
     return config
+
+
+def _each(table: Table) -> Iterator[tuple[str, Table]]:
+    for name in table.names():
+        yield name, table.table(name)
+
+
+def _source(name: str, table: Table, root: Path) -> SourceConfig | PostgresSourceConfig:
+    if table.has("preset") or (has_connection(table) and not table.has("files")):
+        return read_postgres_source(name, table, root)
+    return read_source(name, table, root)
 
 
 def _check_apart(config: Config) -> None:
@@ -89,7 +126,8 @@ def _state(table: Table, root: Path) -> StateConfig:
 
 
 def _read_models(table: Table, root: Path) -> ReadModelsConfig:
-    made = ReadModelsConfig(root / table.text("path", "read_models"), table.number("keep", 2))
+    tables = read_postgres_read_models(table.table("postgres"), root) if table.has("postgres") else None
+    made = ReadModelsConfig(root / table.text("path", "read_models"), table.number("keep", 2), tables)
     table.done()
     return made
 

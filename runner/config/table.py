@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner.errors import ConfigError
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Table", "nearest"]
 
 T = TypeVar("T")
+_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -48,6 +51,10 @@ class Table:
     def has(self, key: str) -> bool:
         return key in self._left
 
+    def names(self) -> tuple[str, ...]:
+        """The keys that nobody has taken yet, in the order of the file."""
+        return tuple(self._left)
+
     def required(self, key: str, hint: str = "") -> Any:
         """The value; ConfigError where there is none."""
         if key not in self._left:
@@ -71,6 +78,16 @@ class Table:
         if good < least:
             raise self.wrong(key, f"is {good}; the least is {least}")
         return good
+
+    def seconds(self, key: str, default: float) -> float:
+        """A time: a number of seconds, or text such as "500ms", "30s", "5min", "1h", "7d"."""
+        value = self.take(key, default)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
+            return float(value)
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|min|h|d)", value) if isinstance(value, str) else None
+        if found is None:
+            raise self.wrong(key, f"takes a time, not {value!r}", 'write seconds, or "30s", "5min", "1h"')
+        return float(found[1]) * _UNITS[found[2]]
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A string or a list of strings."""

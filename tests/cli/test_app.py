@@ -86,6 +86,20 @@ def test_common_options_may_stand_before_the_command(
         assert json.loads(capsys.readouterr().out)["jobs"] == []
 
 
+def test_an_overlay_is_chosen_by_option_or_variable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (config := tmp_path / "runner.toml").write_text("[env.prod.log]\npaht = 'x'\n")
+    common = ["--config", str(config)]
+    assert app.run([*common, "status"]) == 0
+    for given in (["--env", "prod", *common, "status"], ["status", *common, "--env=prod"]):
+        assert app.run(given) == 2
+        assert "env.prod.log.paht is not a setting" in capsys.readouterr().err
+    monkeypatch.setenv("RUNNER_ENV", "prod")
+    assert app.run([*common, "status"]) == 2
+    assert app.run(["--env", "", *common, "status"]) == 0
+
+
 ERRORS: list[tuple[Exception, int, str]] = [
     (errors.ConfigError("it is wrong", hint="make it right"), 2, "error: it is wrong\n  make it right\n"),
     (errors.LineError("f", 3, "torn"), 5, "error: f:3: torn\n"),

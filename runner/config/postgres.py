@@ -1,0 +1,158 @@
+"""The tables of runner.toml that are about Postgres: event stores, read models in a database, tables, comparisons.
+
+Where a server is and its secret are read by ``places``, what of a store is read by ``stores``; ``[env.NAME]`` is laid
+over the rest by ``overlay`` before anything is read here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from runner.config.places import CONNECTION_SETTINGS, has_connection, read_connection
+from runner.config.stores import STORE_SETTINGS, StoreConfig, read_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runner.config.connection import ConnectionSettings
+    from runner.config.table import Table
+
+__all__ = [
+    "CompareConfig",
+    "PostgresReadModelsConfig",
+    "PostgresSourceConfig",
+    "PublishConfig",
+    "read_compare",
+    "read_postgres_read_models",
+    "read_postgres_source",
+    "read_publish",
+]
+
+NAME_BYTES = 63
+"""What Postgres keeps of a name."""
+
+
+@dataclass(frozen=True)
+class PostgresSourceConfig:
+    """[sources.NAME] with a ``preset``: an event store, and where it is.
+
+    namespace: stands for the name in identities.
+    """
+
+    name: str
+    connection: ConnectionSettings
+    store: StoreConfig
+    namespace: str | None = None
+    format: Literal["postgres"] = "postgres"
+
+    @property
+    def preset(self) -> str:
+        return self.store.preset
+
+    @property
+    def on_bad_line(self) -> Literal["stop", "reject"]:
+        return self.store.on_bad_line
+
+
+@dataclass(frozen=True)
+class PostgresReadModelsConfig:
+    """[read_models.postgres]: the database and schema of the tables that read models are published to.
+
+    connections: how many load at the same time. lock_seconds: how long a switch waits for its locks before it lets
+    others pass and tries again; switch_seconds: after how long it gives up.
+    """
+
+    connection: ConnectionSettings
+    schema: str = "public"
+    connections: int = 2
+    lock_seconds: float = 0.2
+    switch_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class PublishConfig:
+    """[publish.NAME]: how one read model comes into its table. table: "" is the read model's name."""
+
+    name: str
+    table: str = ""
+    publish: Literal["switch", "in-place"] = "switch"
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """[compare.NAME]: the table of the application that a read model is compared with.
+
+    connection: where it is; None is the database of the read models. schema: "" is found by the search path.
+    """
+
+    name: str
+    table: str
+    schema: str = ""
+    connection: ConnectionSettings | None = None
+
+
+def read_postgres_source(name: str, table: Table, root: Path) -> PostgresSourceConfig:
+    """Check one store's table. Raises ConfigError."""
+    if not name or "\x1f" in name:
+        raise table.wrong("", "has no usable name")
+    if table.has("files"):
+        raise table.wrong("files", "and preset are both set", "files are read by their own keys, a store by its preset")
+    connection = read_connection(table, root, _variable(name))
+    table.only(*STORE_SETTINGS, *CONNECTION_SETTINGS)
+    namespace = table.text("namespace") if table.has("namespace") else None
+    if namespace is not None and "\x1f" in namespace:
+        raise table.wrong("namespace", "holds the unit separator (U+001F)")
+    made = PostgresSourceConfig(name, connection, read_store(table), namespace)
+    table.done()
+    return made
+
+
+def read_postgres_read_models(table: Table, root: Path) -> PostgresReadModelsConfig:
+    """Check [read_models.postgres]. Raises ConfigError."""
+    made = PostgresReadModelsConfig(
+        connection=read_connection(table, root, "READS_URL"),
+        schema=_identifier(table, "schema", "public"),
+        connections=table.number("max_connections", 2, 1),
+        lock_seconds=table.seconds("lock_timeout", 0.2),
+        switch_seconds=table.seconds("switch_timeout", 60.0),
+    )
+    table.done()
+    return made
+
+
+def read_publish(name: str, table: Table) -> PublishConfig:
+    """Check one [publish.NAME]. Raises ConfigError."""
+    made = PublishConfig(
+        name, _identifier(table, "table", ""), table.choice("publish", "switch", ("switch", "in-place"))
+    )
+    table.done()
+    return made
+
+
+def read_compare(name: str, table: Table, root: Path) -> CompareConfig:
+    """Check one [compare.NAME]. Raises ConfigError."""
+    if not table.has("table"):
+        raise table.wrong("table", "is missing", 'write table = "orders", the table of the application')
+    made = CompareConfig(
+        name,
+        _identifier(table, "table", ""),
+        _identifier(table, "schema", ""),
+        read_connection(table, root, _variable(name)) if has_connection(table) else None,
+    )
+    table.done()
+    return made
+
+
+def _variable(name: str) -> str:
+    """The environment variable to propose for a table's name."""
+    return f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_').upper() or 'POSTGRES'}_URL"
+
+
+def _identifier(table: Table, key: str, default: str) -> str:
+    """A name in Postgres: any text without NUL that it does not cut."""
+    value = table.text(key, default)
+    if "\0" in value or len(value.encode()) > NAME_BYTES:
+        raise table.wrong(key, f"is {value!r}", f"Postgres takes names of at most {NAME_BYTES} bytes")
+    return value
