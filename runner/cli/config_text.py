@@ -25,7 +25,7 @@ _HEAD = """\
 # Where events come from, where the log and the read models go. Paths are relative to this file.
 
 [project]
-# Python modules with projections, found from this file's folder. Two come with the runner and work on any log:
+# Python modules with projections, found from this file's directory. Two come with the runner and work on any log:
 # "projections.generic" (a summary per aggregate, counts per type and day), "projections.untimed" (without times).
 modules = ["{module}"]
 

@@ -125,7 +125,7 @@ def _source_name(file: Path) -> str:
 
 
 def _relative(pattern: str, root: Path) -> str:
-    """The files as runner.toml names them: relative to its folder where they lie below it."""
+    """The files as runner.toml names them: relative to its directory where they lie below it."""
     absolute = Path(pattern).absolute()
     base = root.absolute()
     return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)

@@ -24,7 +24,7 @@ __all__ = ["load_definitions"]
 def load_definitions(config: Config, names: Sequence[str] | None = None) -> list[ProjectionDefinition]:
     """The definitions of these projections in this order; of all in the order of the modules where ``names`` is None.
 
-    A projection is known by its read model's name. The folder of runner.toml comes first on the import path.
+    A projection is known by its read model's name. The directory of runner.toml comes first on the import path.
     Raises ConfigError (no such module or projection, one name twice), DefinitionError.
     """
     found: dict[str, ProjectionDefinition] = {}

@@ -11,14 +11,13 @@ from runner.config.mapping import FieldMapping, PayloadMapping, TimeMapping
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from runner.config.file_formats import Format
     from runner.config.postgres import (
         CompareConfig,
         PostgresReadModelsConfig,
         PostgresSourceConfig,
         PublishConfig,
     )
-
-    from runner.config.file_formats import Format
 
 __all__ = [
     "Config",
@@ -35,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ProjectConfig:
-    """[project]. modules: import paths of the modules with projections; the folder of runner.toml is on the import
+    """[project]. modules: import paths of the modules with projections; the directory of runner.toml is on the import
     path.
     """
 
@@ -133,12 +132,12 @@ class SourceConfig:
     verify: Literal["full", "ends"] = "full"
     """How what was read is compared before a grown file is read on: whole, or its first and last 64 KiB."""
     root: Path = Path()
-    """Marks name files relative to it: the folder of runner.toml."""
+    """Marks name files relative to it: the directory of runner.toml."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """runner.toml. root: its folder; relative paths are relative to it. env: the name of the overlay that counts."""
+    """runner.toml. root: its directory; relative paths are relative to it. env: the name of the overlay that counts."""
 
     file: Path
     root: Path

@@ -117,7 +117,7 @@ def _is_authors(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
     if not file or not str(file).endswith(".py"):
         return False
-    # An embedded interpreter's library lies inside an author's folder too (a .venv), so the longest root decides.
+    # An embedded interpreter's library lies inside an author's directory too (a .venv), so the longest root decides.
     installed = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
     return not any(Path(file).is_relative_to(root) for root in installed if root)
 

@@ -146,12 +146,12 @@ class _Merge:
         filled = [p for p in range(self._partitions) if self._has(p)]
         span = (self._group[0].first, self._group[-1].last)
         rows: list[Callable[[], PartitionRows]] = [partial(self._rows, p) for p in filled]
-        segment = write_segment(rows, self._store.folder, self._id, span, tail=False, threads=self._threads)
+        segment = write_segment(rows, self._store.directory, self._id, span, tail=False, threads=self._threads)
         try:
             columns = self._columns(self._carried(), filled)
         except BaseException:
             for file in segment.files():
-                (self._store.folder / file.name).unlink(missing_ok=True)
+                (self._store.directory / file.name).unlink(missing_ok=True)
             raise
         return replace(segment, columns=columns)
 
@@ -207,7 +207,7 @@ class _Merge:
             return self._tail_texts[part.segment.id].take(pa.array(part.kept))
         stream = self._store.stream(part.segment, part.segment.raw_file, partition)
         if stream is None:
-            raise LogDamaged(f"{self._store.folder / part.segment.raw_file.name}: partition {partition} is missing")
+            raise LogDamaged(f"{self._store.directory / part.segment.raw_file.name}: partition {partition} is missing")
         texts = raw_texts(stream)
         if part.segment.tail:
             if part.segment.payload_bytes < KEPT_TAIL_BYTES:
@@ -228,7 +228,7 @@ class _Merge:
     def _columns(self, carried: dict[str, StoredColumn], filled: list[int]) -> dict[str, StoredColumn]:
         with contextlib.ExitStack() as stack:
             files = {
-                digest: stack.enter_context(ContainerWriter(self._store.folder, f"{self._id}.{digest}.col"))
+                digest: stack.enter_context(ContainerWriter(self._store.directory, f"{self._id}.{digest}.col"))
                 for digest in carried
             }
             move = partial(self._move_columns, carried)

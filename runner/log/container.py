@@ -40,8 +40,8 @@ def disk_error(path: Path, error: OSError) -> LogError:
 class ContainerWriter:
     """Writes one container file; ``close`` syncs it to disk. Left by an exception, the file is removed."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.path = folder / name
+    def __init__(self, directory: Path, name: str) -> None:
+        self.path = directory / name
         self._name = name
         self._chunks: list[Chunk] = []
         self._sha = hashlib.sha256()
@@ -103,8 +103,8 @@ class ContainerWriter:
 class MappedContainer:
     """A container file mapped into memory. Safe for threads. The mapping lives as long as arrays made of it do."""
 
-    def __init__(self, folder: Path, file: SegmentFile, *, verify: bool) -> None:
-        self.path = folder / file.name
+    def __init__(self, directory: Path, file: SegmentFile, *, verify: bool) -> None:
+        self.path = directory / file.name
         self._file = file
         self._verify = verify
         self._chunks = {c.partition: c for c in file.chunks}

@@ -69,7 +69,7 @@ class _Encoded:
 def build_segment(
     gathered: Gathered,
     *,
-    folder: Path,
+    directory: Path,
     segment_id: str,
     first: int,
     source: tuple[int, str],
@@ -91,7 +91,7 @@ def build_segment(
     else:
         counts = np.sum([np.diff(lot.starts) for lot in gathered.lots], axis=0)
         parts = [partial(build.rows, p, p + 1, p) for p in np.flatnonzero(counts).tolist()]
-    return write_segment(parts, folder, segment_id, span, tail=whole)
+    return write_segment(parts, directory, segment_id, span, tail=whole)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class _Build:
 
 def write_segment(
     parts: Iterable[Callable[[], PartitionRows]],
-    folder: Path,
+    directory: Path,
     segment_id: str,
     span: tuple[int, int],
     *,
@@ -181,8 +181,8 @@ def write_segment(
     """Write events given as functions that make one ``PartitionRows`` each, ascending by partition. Not yet chained."""
     done: list[_Encoded] = []
     with (
-        ContainerWriter(folder, f"{segment_id}.events") as events,
-        ContainerWriter(folder, f"{segment_id}.raw") as raw,
+        ContainerWriter(directory, f"{segment_id}.events") as events,
+        ContainerWriter(directory, f"{segment_id}.raw") as raw,
     ):
         for encoded in in_order(_encode, parts, threads):
             events.add(encoded.partition, encoded.rows, encoded.events)

@@ -108,7 +108,7 @@ def _write_columns(
 
     threads = threads_for(segment.largest_payload())
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(ContainerWriter(store.folder, f"{segment.id}.{w.digest}.col")) for w in wanted]
+        files = [stack.enter_context(ContainerWriter(store.directory, f"{segment.id}.{w.digest}.col")) for w in wanted]
         for partition, streams in zip(partitions, in_order(decode_partition, partitions, threads), strict=True):
             for file, (rows, stream) in zip(files, streams, strict=True):
                 if stream is not None:
@@ -126,7 +126,7 @@ def _decode(
     events_stream = store.stream(segment, segment.events_file, partition)
     raw_stream = store.stream(segment, segment.raw_file, partition)
     if events_stream is None or raw_stream is None:
-        raise LogError(f"{store.folder / segment.raw_file.name}: partition {partition} is missing")
+        raise LogError(f"{store.directory / segment.raw_file.name}: partition {partition} is missing")
     rows, texts = read_events(events_stream), raw_texts(raw_stream)
     done: dict[str, tuple[int, pa.Buffer | None]] = {w.digest: (0, None) for w in wanted}
     for code in sorted({w.code for w in wanted}):

@@ -21,7 +21,7 @@ class Store:
     """Opens container files on demand and keeps them mapped. Safe for threads."""
 
     def __init__(self, log: Path, *, verify: bool) -> None:
-        self.folder = log / "segments"
+        self.directory = log / "segments"
         self._verify = verify
         self._open: dict[str, MappedContainer] = {}
         self._tails: dict[str, EventRows] = {}
@@ -31,7 +31,7 @@ class Store:
         with self._guard:
             found = self._open.get(file.name)
             if found is None:
-                found = self._open[file.name] = MappedContainer(self.folder, file, verify=self._verify)
+                found = self._open[file.name] = MappedContainer(self.directory, file, verify=self._verify)
             return found
 
     def stream(self, segment: Segment, file: SegmentFile, partition: int) -> pa.Buffer | None:

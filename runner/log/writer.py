@@ -90,8 +90,8 @@ class LogWriter:
             if not create or isinstance(missing, LogDamaged):
                 raise missing
         try:
-            for folder in (log, log / "segments", log / "manifests"):
-                folder.mkdir(mode=0o700, parents=folder == log, exist_ok=True)
+            for directory in (log, log / "segments", log / "manifests"):
+                directory.mkdir(mode=0o700, parents=directory == log, exist_ok=True)
         except OSError as e:
             raise disk_error(log, e) from e
         fence = Fence(log)
@@ -220,7 +220,7 @@ class LogWriter:
         before = [*published, *self._pending]
         segment = build_segment(
             self._gathered,
-            folder=self.path / "segments",
+            directory=self.path / "segments",
             segment_id=self.new_segment_id(len(self._pending)),
             first=before[-1].last + 1 if before else 1,
             source=(self._source_code(self._of().name), self._of().name),
