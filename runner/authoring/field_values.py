@@ -23,7 +23,6 @@ Check = Callable[[Any], Any]
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 EXACT = decimal.Context(prec=100, rounding=decimal.ROUND_HALF_EVEN)
 """Room for every product of int64-scaled Decimals, so that a twin's arithmetic never rounds on the way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from runner.authoring.definition import definition_of
 from runner.engine.modules import gather
-from runner.errors import EngineError
+from runner.errors import DefinitionError, EngineError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +94,45 @@ def test_modules_of_constants_only_are_shipped(package: Path, monkeypatch: pytes
         monkeypatch.delitem(sys.modules, name, raising=False)
     found = {m.name for m in gather(["shop_of_tests.folds"]).modules}
     assert found == names | {"shop_of_tests", "shop_of_tests.folds"}
+
+
+LATE = """
+from runner import Event, Projection, on
+
+
+def rate():
+    from shop_of_tests.rates import VAT
+    return VAT
+
+
+RATE = rate()
+
+
+class Paid(Event, type="paid"):
+    amount: int
+
+
+class Taxes(Projection):
+    tax: int = 0
+
+    @on(Paid)
+    def paid(self, e: Paid) -> None:
+        self.tax += e.amount * {factor}
+"""
+
+
+def test_imports_inside_of_functions_are_shipped_where_they_run_at_import_and_refused_in_folds(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (package / "rates.py").write_text("VAT = 23\n")
+    (package / "folds.py").write_text(LATE.format(factor="RATE"))
+    for name in ("rates", "folds"):
+        monkeypatch.delitem(sys.modules, f"shop_of_tests.{name}", raising=False)
+    found = {m.name for m in gather(["shop_of_tests.folds"]).modules}
+    assert found == {"shop_of_tests", "shop_of_tests.folds", "shop_of_tests.rates"}
+    (package / "late.py").write_text(LATE.format(factor="rate()"))
+    with pytest.raises(DefinitionError, match=r"imports inside of the function .*import at the top of the module"):
+        importlib.import_module("shop_of_tests.late")
 
 
 CHANGED = """
