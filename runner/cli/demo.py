@@ -154,8 +154,6 @@ def _run(directory: Path, engine: Any, workers: int, watch: Watch) -> tuple[Conf
 
     config = load_config(directory / "runner.toml")
     synced = sync(config, listener=watch)
-    if engine == "ray":
-        watch.say("starting Ray on this machine (about four seconds)")
     return config, synced, rebuild(config, "all", engine=engine, workers=workers, listener=watch)
 
 

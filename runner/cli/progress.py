@@ -23,6 +23,8 @@ __all__ = ["StageTime", "Watch", "watching"]
 
 LINE_EVERY_SECONDS = 1.0
 LINE_EVERY_PART = 0.1
+WIDE = 100
+"""Columns of a terminal that has room for all figures beside a whole bar."""
 REJECTED_SHOWN = 10
 """Rejected lines are shown so far; all of them are in the rejects file."""
 
@@ -241,7 +243,7 @@ class _Bars(_Display):
             (running.total_events, running.events) if running.total_events else (running.total_octets, running.octets)
         )
         figures = f"{count(running.events)} events  {rate(running.events, now - running.started)}"
-        if not running.total_events and running.total_octets:
+        if not running.total_events and running.total_octets and self._progress.console.width >= WIDE:
             figures += f"  {size(running.octets)} of {size(running.total_octets)}"
         part = "" if running.part is None else f"{running.part:.0%}"
         remaining = f"{seconds(left)} left" if left is not None else ""

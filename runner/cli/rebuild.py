@@ -11,7 +11,15 @@ from runner.cli.notes import note_lines
 from runner.cli.options import session_command
 from runner.cli.output import count, emit_json, print_table, print_text, rate
 from runner.cli.place import checked_place
-from runner.cli.running import chosen_names, engine_options, metrics_options, projections_as_rows, running, stage_rows
+from runner.cli.running import (
+    chosen_names,
+    engine_options,
+    metrics_options,
+    projections_as_rows,
+    proof_lines,
+    running,
+    stage_rows,
+)
 
 if TYPE_CHECKING:
     from runner.cli.options import Session
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PROJECTION_COLUMNS", "command", "show_rebuild"]
 
-PROJECTION_COLUMNS = ("read model", "version", "checkpoint", "rows", "deleted", "events folded", "by", "proof")
+PROJECTION_COLUMNS = ("read model", "version", "checkpoint", "rows", "deleted", "events folded", "by")
 NUMERIC = frozenset({"checkpoint", "rows", "deleted", "events folded", "events", "time", "rate"})
 
 
@@ -86,6 +94,8 @@ def show_rebuild(report: RebuildReport, session: Session) -> None:
     rows = stage_rows(report.seconds, report.events - report.resumed_events, report.worker_seconds)
     print_table("", ("stage", "events", "time", "rate"), rows, numeric=NUMERIC)
     print_table("", PROJECTION_COLUMNS, projections_as_rows(report.projections), numeric=NUMERIC)
+    for line in proof_lines(report.projections):
+        print_text(line)
     folded = report.events - report.resumed_events
     how = f"folded at {rate(folded, report.seconds.get('fold', 0.0))}" if folded else "all folded before"
     print_text(f"{count(report.events)} events up to position {count(report.cut.position)}, {how}; live now")

@@ -30,6 +30,7 @@ __all__ = [
     "engine_options",
     "metrics_options",
     "projections_as_rows",
+    "proof_lines",
     "running",
     "stage_rows",
 ]
@@ -122,6 +123,8 @@ def running(session: Session, metrics: MetricsOptions, what: str) -> Iterator[tu
             told(fact)
 
         server = counted.serve(port) if port is not None else None
+        if server is not None:
+            watch.say(f"metrics: http://localhost:{server.port}/metrics")
         try:
             with told:
                 yield watch, both
@@ -156,12 +159,14 @@ class _TellsPreparing:
 def _may_write(file: Path) -> None:
     if file.is_dir():
         raise ConfigError(f"metrics cannot be written to {file}: it is a directory", hint="name a file in it")
-    folder = file.absolute().parent
-    if not folder.is_dir():
-        raise ConfigError(f"metrics cannot be written to {file}: there is no directory {folder}", hint="make it first")
+    directory = file.absolute().parent
+    if not directory.is_dir():
+        raise ConfigError(
+            f"metrics cannot be written to {file}: there is no directory {directory}", hint="make it first"
+        )
     # Written beside and renamed: the directory's mode counts.
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"metrics cannot be written to {file}: {folder} may not be written to")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise ConfigError(f"metrics cannot be written to {file}: {directory} may not be written to")
 
 
 def _warned(give_away: Callable[[], None]) -> None:
@@ -198,10 +203,18 @@ def projections_as_rows(projections: Sequence[ProjectionReport]) -> list[tuple[o
             else f"plain in {p.by_twin} partitions"
             if p.compiled
             else "plain",
-            p.proof or "-",
         )
         for p in projections
     ]
+
+
+def proof_lines(projections: Sequence[ProjectionReport]) -> list[str]:
+    """What was proved, one line for projections of which the same can be said: a column would be too wide."""
+    names: dict[str, list[str]] = {}
+    for p in projections:
+        if p.proof:
+            names.setdefault(p.proof, []).append(p.name)
+    return [f"proved {', '.join(of)}: {words}" for words, of in names.items()]
 
 
 def stage_rows(seconds: Mapping[str, float], events: int, workers: Mapping[str, float]) -> list[tuple[object, ...]]:

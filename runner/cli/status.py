@@ -36,7 +36,7 @@ def command(session: Session) -> None:
         what = f"{job['what']} {', '.join(job['projections'])}".strip()
         again = (
             f"; `runner rebuild {' '.join(job['projections'])} --resume` does the rest"
-            if job["what"] == "rebuild" and job["state"] != "running"
+            if job["what"] == "rebuild" and job["state"] != "running" and job["partitions_done"]
             else ""
         )
         print_text(f"job {job['id']} ({what}): {job['state']}{again}")
@@ -149,6 +149,7 @@ def _unfinished(config: Config) -> list[dict[str, Any]]:
                 "what": job.what,
                 "projections": list(job.projections),
                 "state": job.state,
+                "partitions_done": job.partitions_done,
                 "started": job.started,
                 "error": job.error,
             }

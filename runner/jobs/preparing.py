@@ -21,6 +21,7 @@ from runner.log import Log, LogWriter
 from runner.positions import PartitionId
 from runner.sinks.read_models import ReadModels
 from runner.sinks.shape import Shape
+from runner.stats import Noted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from runner.engine import Engine, EngineName, Modules
     from runner.jobs.context import Recording
     from runner.positions import Cut
+    from runner.stats import Listener
     from runner.values import PayloadColumn
 
 __all__ = [
@@ -139,7 +141,7 @@ def shape_of(log: Log, plan: FoldPlan, definition: ProjectionDefinition) -> Shap
 
 @contextmanager
 def working_engine(
-    config: Config, wish: EngineWish, definitions: Sequence[ProjectionDefinition], events: int
+    config: Config, wish: EngineWish, definitions: Sequence[ProjectionDefinition], events: int, tell: Listener
 ) -> Iterator[tuple[Engine, str]]:
     """The engine of a run and why it is this one; ended afterwards unless it ran before."""
     if wish.engine is not None and not isinstance(wish.engine, str):
@@ -153,6 +155,8 @@ def working_engine(
         plain=sum(not d.compiled for d in definitions),
         address=address,
     )
+    if choice.name == "ray" and not address:
+        tell(Noted("starting Ray on this machine (about four seconds)"))
     with open_engine(choice, address=address, modules=_modules(choice, definitions)) as engine:
         yield engine, choice.why
 

@@ -61,7 +61,8 @@ def prove(
         run = stack.enter_context(recorded(ledger, job, listener))
         log = with_columns(stack, log, plan.columns, run)
         reports: dict[str, ProjectionReport] = {}
-        with working_engine(config, EngineWish(engine, workers, address), definitions, log.events) as (working, _):
+        wish = EngineWish(engine, workers, address)
+        with working_engine(config, wish, definitions, log.events, run.tell) as (working, _):
             check_nodes(working, log, [])
             for position in sorted({v.position for v in live.values()}):
                 group = [d for d in definitions if live[d.name].position == position]

@@ -157,7 +157,7 @@ class _Rebuild:
         """The whole of it. The claims are given back when ``stack`` ends."""
         claims = self._claim(stack)
         reached("rebuild.1")
-        with working_engine(config, wish, self.plan.definitions, self.log.events) as (engine, why):
+        with working_engine(config, wish, self.plan.definitions, self.log.events, self.run.tell) as (engine, why):
             check_nodes(engine, self.log, [claim.directory for claim in claims.values()])
             records = self._taken_over(claims)
             resumed = (len(records), sum(record.events for record in records.values()))

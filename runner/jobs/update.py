@@ -183,7 +183,7 @@ def _fold_new(
         return behind
     reached("update.1")
     new = work.cut.position - min(claim.base.position for claim in claims.values() if claim.base is not None)
-    with working_engine(config, wish, behind, new) as (engine, why):
+    with working_engine(config, wish, behind, new, work.run.tell) as (engine, why):
         work.used = (engine.name, why, engine.workers)
         check_nodes(engine, work.log, [claim.directory for claim in claims.values()])
         with work.run.stage("fold", new) as timing:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from runner.cli.notes import note_lines
 from runner.cli.options import Session
+from runner.cli.running import proof_lines
+from runner.jobs.reports import ProjectionReport
+from runner.positions import Position
 
 if TYPE_CHECKING:
     from order_project import Project
@@ -34,3 +37,9 @@ def test_reasons_without_a_place_are_told_as_they_are(project: Project) -> None:
     (line,) = note_lines(["a: the list is too long; folded by the twin"] * 2, session)
     assert line.startswith("a: 2 partitions folded in plain Python")
     assert line.endswith(": the list is too long")
+
+
+def test_what_was_proved_is_a_line_for_projections_of_which_the_same_can_be_said() -> None:
+    said = {"a": "all rows: equal", "b": "", "c": "all rows: equal", "d": "partial rows: equal"}
+    reports = [ProjectionReport(n, 1, "", True, Position(1), proof=words) for n, words in said.items()]
+    assert proof_lines(reports) == ["proved a, c: all rows: equal", "proved d: partial rows: equal"]
