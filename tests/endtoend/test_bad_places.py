@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -98,6 +99,25 @@ def test_files_that_may_not_grow(tmp_path: Path, limit: int, where: str) -> None
     shop.good("sync")
     shop.good("rebuild", "--all")
     assert shop.rows() == expected(events)
+
+
+@pytest.mark.parametrize("command", ["rebuild", "update"])
+def test_rows_that_may_not_grow(built: Shop, command: str) -> None:
+    """As the test before, for rows: the ledger stays below the limit, long texts do not."""
+    before = built.rows()
+    draw = random.Random(4)
+    more = [event(n, 10_000, "basket.opened", 10**6, customer=draw.randbytes(20_000).hex()) for n in range(40)]
+    built.append(more)
+    built.good("sync")
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))"
+    ended = process(built, command, "--all", before=limited)
+    assert ended.code == 8, ended.err
+    assert str(built.root / "read_models") in ended.error
+    assert "File too large" in ended.error, ended.error
+    assert built.rows() == before
+    built.good(command, "--all")
+    assert built.rows() == expected([*built.events, *more])
+    built.good("audit")
 
 
 def process(shop: Shop, *arguments: str, before: str = "") -> Ended:
