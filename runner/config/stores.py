@@ -185,20 +185,7 @@ def _limits(table: Table) -> Limits:
     return Limits(
         table.number("max_connections", Limits.connections, 1),
         table.number("max_rows_per_second", 0),
-        _seconds(table, "statement_timeout", Limits.statement_seconds),
-        _seconds(table, "max_replica_lag", 0.0),
+        table.seconds("statement_timeout", Limits.statement_seconds),
+        table.seconds("max_replica_lag", 0.0),
     )
 
-
-_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
-
-
-def _seconds(table: Table, key: str, default: float) -> float:
-    """A number of seconds, or text such as "500ms", "30s", "5min", "1h"."""
-    value = table.take(key, default)
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return float(value)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|min|h|d)", value) if isinstance(value, str) else None
-    if found is None:
-        raise table.wrong(key, f"takes a time, not {value!r}", 'write seconds, or "30s", "5min", "1h"')
-    return float(found[1]) * _UNITS[found[2]]

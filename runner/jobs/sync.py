@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from runner.config import load_definitions
 from runner.config.table import nearest
-from runner.errors import ConfigError, EventTwice, LineError, SourceError
+from runner.errors import ConfigError, EventTwice, SourceError
 from runner.jobs.context import recorded
 from runner.jobs.ledger import NewJob
 from runner.jobs.preparing import ledger_of
@@ -179,18 +179,14 @@ class _Sync:
 
     @contextmanager
     def _naming_lines(self) -> Iterator[None]:
-        """What the log says of an event's place, said of its file and line."""
+        """What the log says of an event's place, said as the source says it."""
         try:
             yield
         except EventTwice as error:
-            index, place = error.place
             hint = error.hint
             if self._source.on_bad_line == "reject":
                 hint += '; on_bad_line = "reject" leaves out no such event'
-            if self._source.position is None:
-                raise LineError(self._reader.file(index), place, error.reason, hint=hint) from None
-            file = f"{self._reader.file(index)}: event at position {place}"
-            raise SourceError(f"{file}: {error.reason}", hint=hint) from None
+            raise SourceError(f"{self._reader.place(*error.place)}: {error.reason}", hint=hint) from None
 
     def _take(self, piece: Piece) -> None:
         n = piece.events.num_rows
@@ -218,8 +214,9 @@ class _Sync:
             "rejected": self._rejects.count,
             "rejects_octets": self._rejects.octets,
         }
-        identity = {"kind": "files", "format": self._source.format, "files": list(self._source.files)}
+        self._reader.settle()
         with self._naming_lines():
+            identity = self._reader.identity()
             self._writer.commit(self._source.name, mark, identity=identity, namespace=self._source.namespace)
         self._events += self._waiting_events
         self._commits += self._waiting_events > 0

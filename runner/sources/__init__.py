@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 from runner.sources.port import BadLine, Piece, SourceReader, UnfinishedLine
 
 if TYPE_CHECKING:
-    from runner.config import SourceConfig
+    from runner.config import PostgresSourceConfig, SourceConfig
 
 __all__ = ["BadLine", "Piece", "SourceReader", "UnfinishedLine", "open_source"]
 
 
-def open_source(source: SourceConfig, mark: Any = None) -> SourceReader:
+def open_source(source: SourceConfig | PostgresSourceConfig, mark: Any = None) -> SourceReader:
     """A reader that goes on from ``mark`` (None: from the beginning). Raises SourceError, SourceChanged."""
-    from runner.sources.files import open_files  # the readers load Numba and Arrow
+    # The readers load Numba and Arrow, and psycopg only where it is needed.
+    if source.format == "postgres":
+        from runner.sources.postgres.reader import open_postgres
+
+        return open_postgres(source, mark)
+    from runner.sources.files import open_files
 
     return open_files(source, mark)

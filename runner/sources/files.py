@@ -69,8 +69,15 @@ class FileReader:
     def mark(self) -> Any:
         return self._mark.to_json()
 
-    def file(self, index: int) -> str:
-        return str(self._source.root / self._mark.files[index].path)
+    def identity(self) -> Any:
+        return {"kind": "files", "format": self._source.format, "files": list(self._source.files)}
+
+    def settle(self) -> None:
+        """What was read of a file stays: its mark's digest is compared before more is read."""
+
+    def place(self, first: int, second: int) -> str:
+        file = self._source.root / self._mark.files[first].path
+        return f"{file}:{second}" if self._source.position is None else f"{file}: event at position {second}"
 
     def unfinished(self) -> tuple[UnfinishedLine, ...]:
         return tuple(self._waiting)

@@ -56,8 +56,16 @@ class SourceReader(Protocol):
         nothing.
         """
 
-    def file(self, index: int) -> str:
-        """The file whose events have this first source position."""
+    def identity(self) -> Any:
+        """A JSON value: what the source is, for the log's manifest."""
+
+    def settle(self) -> None:
+        """Return when all that was handed out is durable in the source; called before each commit. Raises
+        SourceError where it is gone.
+        """
+
+    def place(self, first: int, second: int) -> str:
+        """Where the event with this source position stands, in words: ``events.ndjson:12``."""
 
     def unfinished(self) -> tuple[UnfinishedLine, ...]:
         """What was left for the next sync, once ``pieces`` is exhausted."""

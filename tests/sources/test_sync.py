@@ -156,11 +156,11 @@ def test_versions_that_do_not_rise_are_an_error_that_loses_nothing(tmp_path):
     config = config_of(tmp_path, TOML + 'version = "v"\n')
     file = tmp_path / "events.ndjson"
     file.write_text("".join(f'{{"id":"a","type":"t","v":{v}}}\n' for v in (0, 1, 2, 2, 3)))
-    with pytest.raises(LineError, match=r"events\.ndjson:4: version 2 of aggregate 'a' is there twice") as raised:
+    with pytest.raises(SourceError, match=r"events\.ndjson:4: version 2 of aggregate 'a' is there twice") as raised:
         sync(config)
     assert raised.value.exit_code == 5
     assert "reject" not in raised.value.hint
-    with pytest.raises(LineError, match='on_bad_line = "reject" leaves out no such event'):
+    with pytest.raises(SourceError, match='on_bad_line = "reject" leaves out no such event'):
         sync(config_of(tmp_path, TOML + 'version = "v"\non_bad_line = "reject"\n'))
     with pytest.raises(SourceError, match=r"events\.ndjson: event at position 2: version 2 .* is there twice"):
         sync(config_of(tmp_path, TOML + 'version = "v"\nposition = "v"\n'))
@@ -170,7 +170,7 @@ def test_versions_that_do_not_rise_are_an_error_that_loses_nothing(tmp_path):
     assert [row[3] for row in rows(config)] == [0, 1, 2, 3]
     (tmp_path / "events-2.ndjson").write_text('{"id":"b","type":"t","v":0}\n{"id":"a","type":"t","v":3}\n')
     with pytest.raises(
-        LineError, match=r"events-2\.ndjson:2: version 3 .* is not above the version 3 that the log has"
+        SourceError, match=r"events-2\.ndjson:2: version 3 .* is not above the version 3 that the log has"
     ):
         sync(config)
 

@@ -1,0 +1,236 @@
+"""One reading of an event store in Postgres: what is settled, extracted, decoded and arranged, tenant by tenant.
+
+The order of the steps is the tail's (``tail.port``). Each store of a source (one, or one a tenant) has its own watermark
+and goes on by itself: what stops one is kept until the others are read, and raised then.
+"""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from runner.errors import PostgresError, RunnerError, SourceError
+from runner.postgres import connect, translated
+from runner.sources.port import BadLine, Piece
+from runner.sources.postgres.arrange import Arranger
+from runner.sources.postgres.extraction import Extraction
+from runner.sources.postgres.marks import StoreMark, read_marks, written_marks
+from runner.sources.postgres.payloads import Decoder
+from runner.sources.postgres.statement import Statement
+from runner.sources.postgres.store import described, indexed, resolve
+from runner.sources.postgres.tail import TailConfig
+from runner.sources.postgres.tail.choose import tail_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from runner.config.postgres import PostgresSourceConfig
+    from runner.postgres import AnyConnection
+    from runner.sources.port import UnfinishedLine
+    from runner.sources.postgres.arrange import Arranged
+    from runner.sources.postgres.store import Store
+    from runner.sources.postgres.tail import Settled, Span, Tail
+
+__all__ = ["PostgresReader", "TenantFailure", "open_postgres"]
+
+AGAIN = 10_000
+"""A look that gave so many rows is followed by another: more came meanwhile."""
+
+
+@dataclass(frozen=True)
+class TenantFailure:
+    """What stopped one tenant, while the others went on."""
+
+    tenant: str
+    error: RunnerError
+
+
+@dataclass
+class _Reading:
+    """One store while it is read. mark: behind what was handed out."""
+
+    store: Store
+    statement: Statement
+    arranger: Arranger
+    tail: Tail
+    cuttable: bool
+    mark: StoreMark
+    settled: Settled | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+class PostgresReader:
+    """A reader of one source. Its connections are closed when ``pieces`` ends, or by ``close``."""
+
+    def __init__(self, source: PostgresSourceConfig, mark: Any = None) -> None:
+        self._source, self._where = source, f"[sources.{source.name}]"
+        self._limits = source.store.limits
+        self._marks = read_marks(self._where, mark)
+        self._readings: list[_Reading] = []
+        self._stack = ExitStack()
+        self._connection: AnyConnection | None = None
+        self.failures: list[TenantFailure] = []
+
+    # The port ---------------------------------------------------------------------------------------------------------
+
+    def pieces(self) -> Iterator[Piece]:
+        with self._stack:
+            connection = self._opened("sync")
+            extraction = Extraction(self._where, lambda: self._connect("sync"), self._limits)
+            self._stack.callback(extraction.close)
+            for store in self._stores(connection):
+                try:
+                    reading = self._begun(connection, store)
+                    yield from self._read(connection, extraction, reading)
+                except RunnerError as error:
+                    if not store.tenant or isinstance(error, PostgresError) and connection.closed:
+                        raise
+                    self.failures.append(TenantFailure(store.tenant, error))
+        if self.failures:
+            raise self._failed()
+
+    def mark(self) -> Any:
+        return written_marks(self._marks, {r.store.tenant: self._marked(r) for r in self._readings})
+
+    def identity(self) -> Any:
+        """What the manifest says of the source."""
+        return {"kind": "postgres", "preset": self._source.preset}
+
+    def settle(self) -> None:
+        """Return when all that was handed out is durable in the store."""
+
+    def place(self, first: int, second: int) -> str:
+        tables = sorted({r.store.name for r in self._readings}) or ["the store"]
+        two = any(len(r.store.position) > 1 for r in self._readings)
+        return f"{', '.join(tables[:3])}: event at position {f'({first}, {second})' if two else second}"
+
+    def unfinished(self) -> tuple[UnfinishedLine, ...]:
+        return ()
+
+    def close(self) -> None:
+        """Close the connections of a reading that is given up."""
+        self._stack.close()
+
+    # One source -------------------------------------------------------------------------------------------------------
+
+    def _connect(self, what: str) -> AnyConnection:
+        seconds = self._limits.statement_seconds
+        return connect(self._source.connection, f"{what} {self._source.name}", statement_timeout=seconds)
+
+    def _opened(self, what: str) -> AnyConnection:
+        connection = self._connect(what)
+        self._stack.callback(connection.close)
+        self._connection = connection
+        return connection
+
+    def _stores(self, connection: AnyConnection) -> tuple[Store, ...]:
+        with translated(self._where):
+            return resolve(connection, self._source.name, self._source.store)
+
+    def _begun(self, connection: AnyConnection, store: Store) -> _Reading:
+        mark = self._marks.get(store.tenant, StoreMark())
+        mark = mark.of(described(store), self._where)
+        statement = Statement(store)
+        decoder = Decoder(self._where, store.config.encoding, store.config.decode)
+        with translated(self._where):
+            cuttable = indexed(connection, store)
+        reading = _Reading(
+            store,
+            statement,
+            Arranger(store, statement, decoder),
+            tail_for(TailConfig(store.tail), statement.tail_relation(), mark.tail),
+            cuttable,
+            mark,
+            left_out=dict(mark.left_out),
+        )
+        self._readings.append(reading)
+        return reading
+
+    def _marked(self, reading: _Reading) -> StoreMark:
+        return reading.mark.behind(reading.tail.mark(), reading.left_out)
+
+    def _failed(self) -> SourceError:
+        first = self.failures[0]
+        names = ", ".join(f.tenant for f in self.failures)
+        return SourceError(
+            f"{self._where}: {len(self.failures)} of {len(self._readings)} tenants stopped: {names}; the first: "
+            f"{first.error.args[0]}",
+            hint=first.error.hint,
+        )
+
+    # One store --------------------------------------------------------------------------------------------------------
+
+    def _read(self, connection: AnyConnection, extraction: Extraction, reading: _Reading) -> Iterator[Piece]:
+        for _ in itertools.count():
+            with translated(self._where):
+                settled = reading.settled = reading.tail.look(connection)
+            rows = 0
+            for span in reading.tail.late_spans(settled):
+                for batch in extraction.batches(reading.statement, span, cuttable=reading.cuttable):
+                    yield from self._pieces(reading, span, batch, late=True)
+            after = reading.mark.after
+            for span in reading.tail.spans(after, settled):
+                for batch in extraction.batches(reading.statement, span, cuttable=reading.cuttable):
+                    rows += batch.num_rows
+                    yield from self._pieces(reading, span, batch, late=False)
+            if rows < AGAIN:
+                return
+
+    def _pieces(self, reading: _Reading, span: Span, batch: pa.RecordBatch, *, late: bool) -> Iterator[Piece]:
+        arranged = reading.arranger.arrange(batch)
+        if arranged.bad and self._source.on_bad_line == "stop":
+            row, reason = arranged.bad[0]
+            events = arranged.events.slice(0, int(np.searchsorted(arranged.rows, row)))
+            if row and not late:
+                self._taken(reading, span, batch.slice(0, row), {})
+            if len(events):
+                yield Piece(events)
+            raise SourceError(f"{self._row(reading, batch, row)}: {reason}", hint=self._cure(reading, reason))
+        if not late:
+            self._taken(reading, span, batch, arranged.left_out)
+        bad = tuple(
+            BadLine(reading.store.name, self._position(reading, batch, row), reason, _shown(batch, row))
+            for row, reason in arranged.bad
+        )
+        yield Piece(arranged.events, bad)
+
+    def _taken(self, reading: _Reading, span: Span, rows: pa.RecordBatch, left_out: dict[str, int]) -> None:
+        if not rows.num_rows:
+            return
+        places = [rows.column(label).to_numpy(zero_copy_only=False) for label in reading.store.position]
+        reading.mark.after = reading.tail.place(span.epoch, [int(column[-1]) for column in places])
+        reading.tail.taken(places[0])
+        for name, n in left_out.items():
+            reading.left_out[name] = reading.left_out.get(name, 0) + n
+
+    def _position(self, reading: _Reading, batch: pa.RecordBatch, row: int) -> int:
+        value = batch.column(reading.store.position[-1])[row].as_py()
+        return -1 if value is None else int(value)
+
+    def _row(self, reading: _Reading, batch: pa.RecordBatch, row: int) -> str:
+        values = [batch.column(label)[row].as_py() for label in reading.store.position]
+        shown = str(values[0]) if len(values) == 1 else f"({', '.join(map(str, values))})"
+        return f"{reading.store.name}: row at position {shown}"
+
+    def _cure(self, reading: _Reading, reason: str) -> str:
+        if reason.startswith("payload: neither JSON"):
+            return f"see decode of {self._where} in runner.toml"
+        return 'mend the row or the mapping, or set on_bad_line = "reject" to leave such rows out'
+
+
+def _shown(batch: pa.RecordBatch, row: int) -> str:
+    """A row for people, in the rejects file."""
+    values = {name: batch.column(name)[row].as_py() for name in batch.schema.names}
+    return ", ".join(f"{name}={str(value)[:200]!r}" for name, value in values.items())
+
+
+def open_postgres(source: PostgresSourceConfig, mark: Any) -> PostgresReader:
+    """Read on from a mark (None: from the beginning). Raises SourceError, ConfigError; connects when it is read."""
+    return PostgresReader(source, mark)
