@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from runner.postgres import SQL, Composable
+from runner.postgres import SQL, Composable, Identifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,9 +62,10 @@ class TailConfig:
 class Relation:
     """The rows of a store and what orders them.
 
-    where: for messages, ``[sources.bank]``. rows: what stands behind FROM; a table's quoted name, or a query with an
-    alias. table: (schema, name) of the table that the positions belong to; None where there is only a query.
-    position: one column of ``rows``, or two. only: a condition that all rows of the source meet.
+    where: for messages, ``[sources.bank]``. rows: what stands behind FROM, a table's quoted name or a query in
+    parentheses; it is called ``alias`` there. table: (schema, name) of the table that the positions belong to; None
+    where there is only a query. position: one column of ``rows``, or two. only: a condition that all rows of the source
+    meet.
     """
 
     where: str
@@ -72,6 +73,16 @@ class Relation:
     position: tuple[str, ...]
     table: tuple[str, str] | None = None
     only: Composable | None = None
+    alias: str = "m"
+
+    def column(self, index: int = 0) -> Identifier:
+        """A column of the order, with the alias."""
+        return Identifier(self.alias, self.position[index])
+
+    @property
+    def named_rows(self) -> Composable:
+        """What stands behind FROM, with the alias."""
+        return SQL("{} AS {}").format(self.rows, Identifier(self.alias))
 
     @property
     def condition(self) -> Composable:
@@ -133,7 +144,8 @@ class Settled:
 
 @dataclass(frozen=True)
 class Span:
-    """Rows to read, in SQL over the columns of ``Relation.rows``. order: what stands behind ORDER BY.
+    """Rows to read, in SQL over the columns of ``Relation.rows``. condition: of their places alone, not
+    ``Relation.only``. order: what stands behind ORDER BY.
 
     low, high: bounds of the first column of the order, by which the span may be cut for several connections:
     low < x <= high; None where there is none.
@@ -172,10 +184,13 @@ class Tail(Protocol):
     def place(self, epoch: int, columns: Sequence[int]) -> Place:
         """The place of a row of a span, from its columns of the order."""
 
-    def taken(self, positions: npt.NDArray[np.int64], recorded: npt.NDArray[np.int64] | None = None) -> None:
-        """Say what was handed out of ``spans`` (not of ``late_spans``): the first column of the order, ascending, and
-        the recorded times in µs.
+    def taken(self, columns: Sequence[npt.NDArray[np.int64]], recorded: npt.NDArray[np.int64] | None = None) -> None:
+        """Say what was handed out of ``spans`` (not of ``late_spans``): the columns of the order, ascending, and the
+        recorded times in µs (the minimum int64: none).
         """
+
+    def new_life(self, connection: AnyConnection) -> None:
+        """Say that the store was restored or copied (``identity``): transaction ids begin anew, notes mean nothing."""
 
     def mark(self) -> Any:
         """A JSON value for the manifest: what must be known next time, of all that was handed out so far."""

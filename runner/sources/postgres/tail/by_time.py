@@ -1,0 +1,116 @@
+"""The rule "time": nothing tells who may still fill a gap, so it is passed after a stated time, and asked for again.
+
+This is the rule where positions are drawn outside the transaction that inserts (Marten's rich mode reserves them on
+another connection, Hibernate hands out blocks for an hour), and where the writers cannot be seen: on a standby, in the
+table of a logical subscriber, in a copied table.
+
+A. Read the highest visible position v, and note it with the time t by the runner's clock.
+B. Once ``grace`` has gone by since t, everything up to v counts as settled. Below that, what is visible without a gap
+   is taken at once: a row that is visible stays so.
+
+That is no proof, and ``status`` says "by time". So every gap that was passed, as the rows handed out show it, stays in
+the mark as an open gap (``gaps``) for a window of 7 days; each look asks the table for the positions of all open gaps
+at once. A row that turns up there is handed out at the log's end, counted and named, and its aggregate is folded on
+with it.
+
+Where two columns order the rows, gaps cannot be told: then only the grace protects.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from runner.sources.postgres.tail.facts import STATEMENTS
+from runner.sources.postgres.tail.port import Holder, Settled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from runner.postgres import AnyConnection
+    from runner.sources.postgres.tail.facts import Facts
+    from runner.sources.postgres.tail.port import Place, Relation, TailConfig
+
+__all__ = ["TimeRule"]
+
+WINDOWS = (64, 1024, 16_384, 65_536, 65_536)
+NOTES = 256
+
+
+class TimeRule:
+    """The watermark by time. Open gaps are kept by ``choose``, for they outlive a change of the rule."""
+
+    kind: Literal["exact", "by time"] = "by time"
+
+    def __init__(
+        self, relation: Relation, config: TailConfig, state: Mapping[str, Any], clock: Callable[[], datetime]
+    ) -> None:
+        self._relation, self._config, self._clock = relation, config, clock
+        upto = state.get("upto")
+        self._upto: Place | None = None if upto is None else tuple(upto)
+        self._notes: deque[tuple[Place, datetime]] = deque(
+            (tuple(place), datetime.fromisoformat(seen)) for place, seen in state.get("notes", [])
+        )
+
+    @property
+    def words(self) -> str:
+        grace, days = self._config.grace.total_seconds(), self._config.window.days
+        return f"by time: a gap is passed after {grace:g} s and asked for again for {days} days"
+
+    def look(self, connection: AnyConnection, facts: Facts) -> Settled:
+        newest = self._newest(connection)
+        now = self._clock()
+        if newest is not None and (not self._notes or newest > self._notes[-1][0]):
+            self._notes.append((newest, now))
+            if len(self._notes) > NOTES:
+                # The later of two notes holds longer, never shorter.
+                self._notes = deque([*list(self._notes)[1:-1:2], self._notes[-1]])
+        while self._notes and now - self._notes[0][1] >= self._config.grace:
+            self._reach(self._notes.popleft()[0])
+        if newest is not None and len(self._relation.position) == 1:
+            self._walk(connection, newest[0])
+        behind = newest is not None and (self._upto is None or self._upto < newest)
+        if not behind or not self._notes:
+            return Settled(self._upto, newest, words=self.words)
+        left = max(0.0, (self._config.grace - (now - self._notes[0][1])).total_seconds())
+        place = "the first row" if self._upto is None else f"a gap after position {self._upto[-1]}"
+        holder = Holder(None, "", self._notes[0][1], place, f"time: it is passed in {left:.1f} s")
+        return Settled(self._upto, newest, (holder,), wait=left, words=self.words)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "upto": self._upto,
+            "notes": [[place, seen.isoformat()] for place, seen in self._notes],
+        }
+
+    def forget(self) -> None:
+        self._notes.clear()
+
+    def _newest(self, connection: AnyConnection) -> Place | None:
+        r = self._relation
+        if len(r.position) == 1:
+            query = STATEMENTS["newest"].format(position=r.column(), rows=r.named_rows)
+        else:
+            query = STATEMENTS["newest_pair"].format(first=r.column(0), second=r.column(1), rows=r.named_rows)
+        row = connection.execute(query).fetchone()
+        return None if row is None or row[0] is None else tuple(row)
+
+    def _walk(self, connection: AnyConnection, newest: int) -> None:
+        if self._upto is None:
+            return
+        r = self._relation
+        run = STATEMENTS["run"].format(position=r.column(), rows=r.named_rows)
+        at = self._upto[0]
+        for limit in WINDOWS:
+            if at >= newest:
+                break
+            rows = connection.execute(run, {"after": at, "newest": newest, "limit": limit}).fetchall()
+            reached = next((i for i, (p,) in enumerate(rows) if p != at + 1 + i), len(rows))
+            at += reached
+            if reached < limit:
+                break
+        self._reach((at,))
+
+    def _reach(self, place: Place) -> None:
+        self._upto = place if self._upto is None else max(self._upto, place)

@@ -1,0 +1,278 @@
+"""The rule at work: the one that the config asks for where the table allows it, by time where its writers cannot be
+seen.
+
+Whatever the rule, two things are kept here, for they outlive it: the open gaps of what was passed by time, and which
+partitions are known. A partition that is attached with rows in it brings rows whose positions were settled long ago, by
+no writer that any rule could see; those that the log does not have are late rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from runner.errors import ConfigError, SourceChanged, SourceError
+from runner.postgres import SQL, Composable, Identifier, TransactionStatus, translated
+from runner.postgres import Literal as Value
+from runner.sources.postgres.tail.by_time import TimeRule
+from runner.sources.postgres.tail.facts import STATEMENTS, Facts, facts_of
+from runner.sources.postgres.tail.fence import FenceRule
+from runner.sources.postgres.tail.gaps import OpenGaps, ranges_of
+from runner.sources.postgres.tail.port import Relation, Settled, Span, TailConfig
+from runner.sources.postgres.tail.serialised import SerialisedRule
+from runner.sources.postgres.tail.sessions import SessionsRule
+from runner.sources.postgres.tail.transactions import TransactionRule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from runner.postgres import AnyConnection
+    from runner.sources.postgres.tail.port import Known, Place, Tail
+
+__all__ = ["ChosenTail", "tail_for", "utc_now"]
+
+_Rule = TransactionRule | FenceRule | SessionsRule | SerialisedRule | TimeRule
+_RULES: Mapping[str, Callable[..., _Rule]] = {
+    "xid": TransactionRule,
+    "gaps": FenceRule,
+    "sessions": SessionsRule,
+    "serialised": SerialisedRule,
+    "time": TimeRule,
+}
+_BEHIND = 10_000
+"""Positions that one condition lists."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def tail_for(
+    rule: TailConfig,
+    relation: Relation,
+    mark: Any,
+    clock: Callable[[], datetime] = utc_now,
+    known: Known | None = None,
+) -> Tail:
+    """The tail of one source, or of one tenant of it, from the mark of the last commit (None: there is none).
+
+    known: the positions that the log has, for partitions that are attached with rows. After a commit that failed make a
+    new one, from the mark that the log has. Raises ConfigError for a rule that the order of the rows does not allow.
+    """
+    if rule.rule not in _RULES:
+        raise ConfigError(
+            f"{relation.where}: no tail rule is called {rule.rule!r}", hint=f"there is {', '.join(_RULES)}"
+        )
+    columns = len(relation.position)
+    if rule.rule == "xid" and columns != 2:
+        raise ConfigError(f"{relation.where}: tail = \"xid\" orders by the transaction's column and the position's")
+    if rule.rule in ("gaps", "sessions") and columns != 1:
+        raise ConfigError(
+            f'{relation.where}: tail = "{rule.rule}" needs one column that a sequence fills, and two order the rows',
+            hint='set tail = "xid" where one of them is the writing transaction, else "serialised" or "time"',
+        )
+    return ChosenTail(rule, relation, mark, clock, known)
+
+
+class ChosenTail:
+    """A ``Tail``."""
+
+    def __init__(
+        self,
+        config: TailConfig,
+        relation: Relation,
+        mark: Mapping[str, Any] | None,
+        clock: Callable[[], datetime],
+        known: Known | None,
+    ) -> None:
+        self._config, self._relation, self._clock, self._known = config, relation, clock, known
+        mark = mark or {}
+        self._last: int | None = mark.get("last")
+        """The highest value of the first column that was handed out."""
+        self._family: set[int] | None = set(mark["family"]) if "family" in mark else None
+        self._gaps = OpenGaps(mark.get("gaps"))
+        self._late: int = mark.get("late", 0)
+        self._reason = ""
+        self._name: str = mark.get("rule", config.rule)
+        if self._name != config.rule and self._name != "time":
+            self._name = config.rule
+            mark = {}
+        self._rule = self._make(self._name, mark.get("state", {}))
+
+    def _make(self, name: str, state: Mapping[str, Any]) -> _Rule:
+        return _RULES[name](self._relation, self._config, state, self._clock)
+
+    @property
+    def rule(self) -> Literal["exact", "by time"]:
+        return self._rule.kind
+
+    @property
+    def words(self) -> str:
+        return f"{self._rule.words} ({self._reason})" if self._reason else self._rule.words
+
+    @property
+    def gaps(self) -> OpenGaps:
+        """What was passed by time and is asked for again."""
+        return self._gaps
+
+    # Looking ----------------------------------------------------------------------------------------------------------
+
+    def look(self, connection: AnyConnection) -> Settled:
+        if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
+            # One snapshot for all steps would make each of them see the first one's moment.
+            raise SourceError(f"{self._relation.where}: looking at the tail needs a connection in autocommit")
+        with translated(self._relation.where):
+            facts = facts_of(connection, self._relation, self._config.sequence)
+            self._choose(facts)
+            came = self._attached(connection, facts)
+            found = self._rule.look(connection, facts)
+            late = np.union1d(came, self._asked_again(connection))
+            self._late += len(late)
+            return replace(
+                found,
+                late=(*ranges_of(late), *found.late),
+                open_gaps=self._gaps.positions,
+                late_events=self._late,
+                words=self.words,
+            )
+
+    def _choose(self, facts: Facts) -> None:
+        """By time where the writers cannot be seen from here; the rule asked for again once they can."""
+        self._reason = ""
+        if facts.standby and self._config.rule in ("gaps", "sessions"):
+            self._reason = "the server is a standby, which does not show the locks of the writers"
+        elif facts.subscribed and self._config.rule == "xid":
+            raise SourceError(
+                f"{self._relation.where}: {self._relation.label} is filled by logical replication, not in the "
+                "order of the publisher's transaction ids",
+                hint='read from the publisher, or set tail = "time" and position to the position\'s column alone',
+            )
+        elif facts.subscribed and self._config.rule != "time":
+            self._reason = "the rows come by logical replication, without their writers"
+        name = "time" if self._reason else self._config.rule
+        if name != self._name:
+            last = None if self._last is None else (self._last,)
+            self._rule = self._make(name, {"upto": last if name == "time" else self._last})
+            self._name = name
+
+    def _asked_again(self, connection: AnyConnection) -> npt.NDArray[np.int64]:
+        """The positions of open gaps that are visible by now."""
+        if not len(self._gaps):
+            return np.empty(0, np.int64)
+        self._gaps.expire(self._clock(), self._config.window)
+        r = self._relation
+        query = STATEMENTS["asked_again"].format(position=r.column(), rows=r.named_rows, condition=r.condition)
+        ranges = {"first": self._gaps.first.tolist(), "last": self._gaps.last.tolist()}
+        rows = connection.execute(query, ranges).fetchall() if len(self._gaps) else []
+        found = np.array([p for (p,) in rows], np.int64)
+        if len(found):
+            self._gaps.take(found)
+        return found
+
+    # Partitions that come later ---------------------------------------------------------------------------------------
+
+    def _attached(self, connection: AnyConnection, facts: Facts) -> npt.NDArray[np.int64]:
+        """Rows at or below what was handed out, in partitions that are new here, that the log does not have."""
+        new = sorted(set(facts.family) - self._family) if self._family is not None else []
+        self._family = set(facts.family)
+        found = [np.empty(0, np.int64)]
+        for oid in new if self._last is not None else ():
+            row = connection.execute(STATEMENTS["partition"], {"oid": oid}).fetchone()
+            if row is None or row[2]:
+                continue
+            found.append(self._below(connection, Identifier(row[0], row[1]), f"{row[0]}.{row[1]}"))
+        return np.unique(np.concatenate(found))
+
+    def _below(self, connection: AnyConnection, partition: Composable, name: str) -> npt.NDArray[np.int64]:
+        r = self._relation
+        query = STATEMENTS["below"].format(
+            position=r.column(), partition=partition, alias=Identifier(r.alias), condition=r.condition
+        )
+        there = np.array([p for (p,) in connection.execute(query, {"upto": self._last}).fetchall()], np.int64)
+        if not len(there):
+            return there
+        # Open gaps are asked for anyway.
+        asked = np.zeros(len(there), np.bool_)
+        if len(self._gaps):
+            at = np.searchsorted(self._gaps.first, there, side="right") - 1
+            asked = (at >= 0) & (there <= self._gaps.last[np.maximum(at, 0)])
+        rest = there[~asked]
+        if self._known is not None and len(rest):
+            rest = np.setdiff1d(rest, self._known(int(rest[0]), int(rest[-1])), assume_unique=True)
+        if len(rest) and (self._known is None or len(r.position) != 1):
+            raise SourceChanged(
+                f"{r.where}: the partition {name} was attached with {len(rest):,} rows at or below the watermark, "
+                f"{r.position[0]} {rest[0]} to {rest[-1]}, which were not read",
+                hint="sync into a new log directory to take them in, or detach the partition",
+            )
+        return rest
+
+    # What is to be read -----------------------------------------------------------------------------------------------
+
+    def spans(self, after: Place | None, settled: Settled) -> Sequence[Span]:
+        if isinstance(self._rule, TransactionRule):
+            return self._rule.spans(after, settled)
+        upto = settled.upto
+        if upto is None or (after is not None and after >= upto):
+            return ()
+        columns = [self._relation.column(i) for i in range(len(self._relation.position))]
+        order = SQL(", ").join(columns)
+        bounds = [_compared(columns, "<=", upto)]
+        if after is not None:
+            bounds.append(_compared(columns, ">", after))
+        low = None if after is None else after[0] - (len(columns) > 1)
+        return (Span(0, SQL(" AND ").join(bounds), order, low, upto[0]),)
+
+    def late_spans(self, settled: Settled) -> Sequence[Span]:
+        if isinstance(self._rule, TransactionRule):
+            return self._rule.late_spans(settled)
+        column = self._relation.column()
+        long = [(a, b) for a, b in settled.late if b - a >= _BEHIND]
+        short = [p for a, b in settled.late if b - a < _BEHIND for p in range(a, b + 1)]
+        conditions = [SQL("{} BETWEEN {} AND {}").format(column, Value(a), Value(b)) for a, b in long]
+        for i in range(0, len(short), _BEHIND):
+            chosen = SQL(", ").join(Value(p) for p in short[i : i + _BEHIND])
+            conditions.append(SQL("{} IN ({})").format(column, chosen))
+        return tuple(Span(0, condition, column) for condition in conditions)
+
+    def place(self, epoch: int, columns: Sequence[int]) -> Place:
+        if isinstance(self._rule, TransactionRule):
+            return self._rule.place(epoch, columns)
+        return tuple(int(c) for c in columns)
+
+    # What is kept -----------------------------------------------------------------------------------------------------
+
+    def taken(self, columns: Sequence[npt.NDArray[np.int64]], recorded: npt.NDArray[np.int64] | None = None) -> None:
+        if not len(columns[0]):
+            return
+        if isinstance(self._rule, TransactionRule):
+            self._rule.taken(columns)
+        elif isinstance(self._rule, TimeRule) and len(columns) == 1:
+            before = -1 if self._last is None else self._last
+            self._gaps.pass_over(before, columns[0], recorded, self._clock(), self._config.window)
+        last = int(columns[0][-1])
+        self._last = last if self._last is None else max(self._last, last)
+
+    def new_life(self, connection: AnyConnection) -> None:
+        self._rule.forget()
+        self._family = None
+
+    def mark(self) -> dict[str, Any]:
+        return {
+            "rule": self._name,
+            "last": self._last,
+            "family": sorted(self._family or ()),
+            "gaps": self._gaps.to_json(),
+            "late": self._late,
+            "state": self._rule.state(),
+        }
+
+
+def _compared(columns: Sequence[Composable], operator: Literal["<=", ">"], place: Place) -> Composable:
+    sides = SQL(", ").join(columns), SQL(", ").join(Value(p) for p in place)
+    signs = {"<=": SQL("({}) <= ({})"), ">": SQL("({}) > ({})")}
+    return signs[operator].format(*sides)
