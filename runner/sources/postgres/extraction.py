@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 from queue import Full, Queue
@@ -177,11 +178,13 @@ class Extraction:
             given = False
             try:
                 self._wait_for_replicas(connection)
-                rows = copy_out(connection, query, statement.columns, cancelled=self._look_up, where=self._where)
-                for batch in rows:
-                    given = True
-                    self._throttle.take(batch.num_rows, self._stop)
-                    yield batch
+                copied = copy_out(connection, query, statement.columns, cancelled=self._look_up, where=self._where)
+                # Left early it is ended before the connection is closed, which its thread uses.
+                with closing(copied) as rows:
+                    for batch in rows:
+                        given = True
+                        self._throttle.take(batch.num_rows, self._stop)
+                        yield batch
             except PostgresConflict:
                 # A standby ended it for its own replay. Where nothing was handed on it can be asked again.
                 connection.close()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from runner.errors import PostgresError, RunnerError, SourceError
+from runner.log.arrival import NO_TIME
 from runner.postgres import connect, translated
 from runner.sources.port import BadLine, Piece
 from runner.sources.postgres.arrange import Arranger
@@ -28,8 +29,6 @@ from runner.sources.postgres.tail.choose import tail_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pyarrow as pa
 
     from runner.config.postgres import PostgresSourceConfig
     from runner.postgres import AnyConnection
@@ -173,15 +172,23 @@ class PostgresReader:
                 settled = reading.settled = reading.tail.look(connection)
             rows = 0
             for span in reading.tail.late_spans(settled):
-                for batch in extraction.batches(reading.statement, span, cuttable=reading.cuttable):
+                for batch in extraction.batches(reading.statement, span, cuttable=False):
                     yield from self._pieces(reading, span, batch, late=True)
-            after = reading.mark.after
-            for span in reading.tail.spans(after, settled):
-                for batch in extraction.batches(reading.statement, span, cuttable=reading.cuttable):
+            for span in reading.tail.spans(reading.mark.after, settled):
+                begun = self._with_low(connection, reading, span)
+                for batch in extraction.batches(reading.statement, begun, cuttable=reading.cuttable):
                     rows += batch.num_rows
                     yield from self._pieces(reading, span, batch, late=False)
             if rows < AGAIN:
                 return
+
+    def _with_low(self, connection: AnyConnection, reading: _Reading, span: Span) -> Span:
+        """A first reading has no lower bound; to be cut it needs one."""
+        if span.low is not None or not reading.cuttable:
+            return span
+        with translated(self._where):
+            row = connection.execute(reading.statement.least()).fetchone()
+        return span if row is None else replace(span, low=int(row[0]) - 1)
 
     def _pieces(self, reading: _Reading, span: Span, batch: pa.RecordBatch, *, late: bool) -> Iterator[Piece]:
         arranged = reading.arranger.arrange(batch)
@@ -189,25 +196,30 @@ class PostgresReader:
             row, reason = arranged.bad[0]
             events = arranged.events.slice(0, int(np.searchsorted(arranged.rows, row)))
             if row and not late:
-                self._taken(reading, span, batch.slice(0, row), {})
+                self._taken(reading, span, batch.slice(0, row), replace(arranged, left_out={}))
             if len(events):
                 yield Piece(events)
             raise SourceError(f"{self._row(reading, batch, row)}: {reason}", hint=self._cure(reading, reason))
         if not late:
-            self._taken(reading, span, batch, arranged.left_out)
+            self._taken(reading, span, batch, arranged)
         bad = tuple(
             BadLine(reading.store.name, self._position(reading, batch, row), reason, _shown(batch, row))
             for row, reason in arranged.bad
         )
         yield Piece(arranged.events, bad)
 
-    def _taken(self, reading: _Reading, span: Span, rows: pa.RecordBatch, left_out: dict[str, int]) -> None:
+    def _taken(self, reading: _Reading, span: Span, rows: pa.RecordBatch, arranged: Arranged) -> None:
+        """All of these rows were handed out, or are no events: the mark stands behind them."""
         if not rows.num_rows:
             return
+        recorded = np.full(rows.num_rows, NO_TIME, np.int64)
+        mine = arranged.rows < rows.num_rows
+        times = arranged.events.column("recorded_at").cast(pa.int64()).fill_null(NO_TIME)
+        recorded[arranged.rows[mine]] = times.to_numpy(zero_copy_only=False)[mine]
         places = [rows.column(label).to_numpy(zero_copy_only=False) for label in reading.store.position]
         reading.mark.after = reading.tail.place(span.epoch, [int(column[-1]) for column in places])
-        reading.tail.taken(places[0])
-        for name, n in left_out.items():
+        reading.tail.taken(places, recorded)
+        for name, n in arranged.left_out.items():
             reading.left_out[name] = reading.left_out.get(name, 0) + n
 
     def _position(self, reading: _Reading, batch: pa.RecordBatch, row: int) -> int:

@@ -31,6 +31,9 @@ __all__ = ["INFINITE", "VERDICT", "Statement", "like", "plain_column"]
 VERDICT = "verdict"
 """The label of the cell that says why a row is no event: 0, 1 + an index of ``Statement.reasons``, or INFINITE."""
 
+ALIAS = "r"
+"""What the rows are called where they are read."""
+
 INFINITE = -1
 """The verdict over rows whose time is infinite, which comes as null."""
 
@@ -120,9 +123,10 @@ class Statement:
         where = f"[sources.{store.source}]" + (f" tenant {store.tenant}" if store.tenant else "")
         only = self._only()
         if store.relation is None:
-            return Relation(where, self.relation(), store.position, None)
+            return Relation(where, SQL("({})").format(SQL(store.query)), store.position, alias=ALIAS)
         name = (store.relation.schema, store.relation.name)
-        return Relation(where, Identifier(*name), store.position, name, SQL(" AND ").join(only) if only else None)
+        rows, all_only = Identifier(*name), SQL(" AND ").join(only) if only else None
+        return Relation(where, rows, store.position, name, all_only, alias=ALIAS)
 
     # Parts ------------------------------------------------------------------------------------------------------------
 
@@ -135,6 +139,17 @@ class Statement:
             moment = _EPOCH + timedelta(microseconds=number)
             return Literal(moment if kind == "timestamptz" else moment.replace(tzinfo=None))
         return Literal(number)
+
+    def least(self) -> Composed:
+        """The lowest value of the order's first column."""
+        first = self._store.position[0]
+        only = SQL(" AND ").join(self._only() or [SQL("true")])
+        number = self._number(self._store.cells[first])[0]
+        # Ordered rather than min(), which xid8 does not have everywhere.
+        relation = self.tail_relation()
+        return SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT 1").format(
+            number, relation.named_rows, only, Identifier(ALIAS, first)
+        )
 
     def _only(self) -> list[Composable]:
         return [self._condition(c) for c in self._store.only]
