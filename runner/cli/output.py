@@ -15,6 +15,7 @@ from uuid import UUID
 import click
 
 from runner.errors import RunnerError
+from runner.secrets import cleared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,6 +162,7 @@ def size(octets: float) -> str:
 def report_error(error: Exception, *, as_json: bool) -> int:
     """One clear line on stderr, the same as JSON on stdout if asked; gives the exit code."""
     message, hint, code = _described(error)
+    message, hint = cleared(message), cleared(hint)
     say(f"error: {message}" + (f"\n  {hint}" if hint else ""))
     if as_json:
         data = {"kind": type(error).__name__, "message": message, "hint": hint, "exit_code": code, **_details(error)}
@@ -201,4 +203,5 @@ def _details(error: Exception) -> Mapping[str, object]:
     if not isinstance(error, RunnerError):
         return {}
     hidden = {"message", "hint"}
-    return {name: value for name, value in vars(error).items() if name not in hidden and not name.startswith("_")}
+    shown = {name: value for name, value in vars(error).items() if name not in hidden and not name.startswith("_")}
+    return {name: cleared(value) if isinstance(value, str) else value for name, value in shown.items()}

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from runner.errors import JobError
 from runner.jobs.owner import Owner
 from runner.positions import START, Position
+from runner.secrets import cleared
 from runner.sinks.shape import FileInfo
 from runner.statements import statements
 from runner.stats import StageFinished
@@ -385,7 +386,7 @@ def _names(projections: tuple[str, ...]) -> str:
 
 
 def _masked(text: str) -> str:
-    return _NAMED.sub(r"\1***", _IN_URL.sub(r"\1***", text))
+    return _NAMED.sub(r"\1***", _IN_URL.sub(r"\1***", cleared(text)))
 
 
 def _without_secrets(value: object) -> object:

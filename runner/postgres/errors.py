@@ -18,7 +18,7 @@ from runner.errors import (
     PostgresTimeout,
     PostgresUnavailable,
 )
-from runner.postgres.secrets import clean
+from runner.secrets import cleared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ def error_of(error: psycopg.Error, where: str) -> PostgresError:
 
 def redacted(text: str) -> str:
     """One line, cleared of secrets, not endless."""
-    line = " ".join(clean(text).split())
+    line = " ".join(cleared(text).split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
 
 

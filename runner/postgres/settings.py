@@ -1,7 +1,7 @@
 """``ConnectionSettings`` turned into what libpq takes, at the moment of connecting.
 
 Secrets are read where they are (an environment variable, a file, a command's output), handed to libpq and forgotten;
-what may never be said again is noted in ``runner.postgres.secrets``.
+what may never be said again is noted in ``runner.secrets``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from runner.config.connection import ConnectionSettings
 from runner.errors import ConfigError
-from runner.postgres.secrets import forget_never, password_from_command
+from runner.postgres.password_command import password_from_command
+from runner.secrets import keep_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,7 @@ def parameters(settings: ConnectionSettings, *, again: bool = False) -> dict[str
         found["password"] = _environment(settings, settings.password_env, "a password")
     if settings.password_command:
         found["password"] = password_from_command(settings.where, settings.password_command, again=again)
-    forget_never(found.get("password", ""), found.get("sslpassword", ""))
+    keep_secret(found.get("password", ""), found.get("sslpassword", ""))
     return found
 
 
@@ -63,7 +64,7 @@ def _of_url(settings: ConnectionSettings, text: str) -> Mapping[str, str]:
     """A URL or a keyword string taken apart. libpq's own words about a bad one repeat parts of it, so they are kept."""
     text = text.strip()
     of = f"{settings.where}: the environment variable {settings.url_env}"
-    forget_never(text)
+    keep_secret(text)
     if text.startswith(SCHEMES):
         authority, _, rest = text.split("://", 1)[1].partition("/")
         # With an @ or a / left as it is in the password, libpq takes the password's end for a host or a database.
@@ -73,12 +74,12 @@ def _of_url(settings: ConnectionSettings, text: str) -> Mapping[str, str]:
         raise ConfigError(f"{of} holds a URL, but not of Postgres", hint="it begins with postgresql://")
     elif "=" not in text:
         raise ConfigError(
-            f"{of} holds neither a URL nor keywords", hint="write postgresql://user:password@host/database into it"
+            f"{of} holds neither a URL nor keywords", hint="put a URL into it, postgresql://..., or keywords, host=... dbname=..."
         )
     try:
         found = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
     except psycopg.Error:
-        hint = _ENCODE if text.startswith(SCHEMES) else "values with spaces stand in single quotes: password='a b'"
+        hint = _ENCODE if text.startswith(SCHEMES) else "a value with spaces stands in single quotes, and a quote or \\ in it behind a \\"
         raise ConfigError(f"{of} cannot be read as a connection string", hint=hint) from None
     for port in filter(None, found.get("port", "").split(",")):
         if not port.isdigit():

@@ -1,77 +1,31 @@
-"""Passwords: those that a command gives, and what may never be written anywhere.
+"""``password_command``: a program that prints a password, run without a shell and in bounded time.
 
-Every secret that this process has used is known here, so that the text of an error can be cleared of it, in whichever
-form it stands there. Only in memory: nothing of it is pickled or written.
+Neither what it prints nor what it complains of is ever repeated.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import threading
 import time
-from urllib.parse import quote, quote_plus
 
 from runner.errors import ConfigError, PostgresDenied
+from runner.secrets import keep_secret
 
-__all__ = ["HIDDEN", "clean", "forget_never", "password_from_command"]
+__all__ = ["password_from_command"]
 
-HIDDEN = "***"
 COMMAND_SECONDS = 15.0
-"""How long a password command may take."""
+"""How long a command may take."""
 KEPT_SECONDS = 60.0
 """How long its answer serves further connections: parallel readers open many at once."""
 LONGEST = 64 * 1024
-"""Bytes of a command's answer that are read."""
+"""Bytes of its answer that are looked at."""
 
 _lock = threading.Lock()
-_secrets: set[str] = set()
 _answers: dict[tuple[str, ...], tuple[float, str]] = {}
-_USERINFO = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*(?=@)")
-_KEYWORD = re.compile(r"""\b((?:ssl)?password)(\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s'&;,]+)""", re.IGNORECASE)
-
-
-def forget_never(*secrets: str) -> None:
-    """Note texts that no error may repeat."""
-    with _lock:
-        _secrets.update(secret for secret in secrets if secret)
-
-
-def clean(text: str) -> str:
-    """The text without any secret that this process knows, and without what looks like one."""
-    with _lock:
-        known = sorted(_secrets, key=len, reverse=True)
-    for secret in known:
-        for form in _forms(secret):
-            if len(form) >= 4:
-                text = text.replace(form, HIDDEN)
-            else:
-                # A password of three letters would blank parts of words; standing alone it is one.
-                text = re.sub(rf"(?<![\w]){re.escape(form)}(?![\w])", HIDDEN, text)
-    text = _USERINFO.sub(HIDDEN, text)
-    return _KEYWORD.sub(rf"\1\2{HIDDEN}", text)
-
-
-def _forms(secret: str) -> list[str]:
-    """A secret as it is, and as URLs, SQL, libpq, Python and JSON write it."""
-    backslashed = secret.replace("\\", "\\\\")
-    forms = {
-        secret,
-        quote(secret, safe=""),
-        quote(secret),
-        quote_plus(secret),
-        secret.replace("'", "''"),
-        backslashed,
-        backslashed.replace("'", "\\'"),
-        backslashed.replace('"', '\\"'),
-        secret.replace('"', '""'),
-        repr(secret)[1:-1],
-        secret.encode("unicode_escape").decode("ascii"),
-    }
-    return sorted((form for form in forms if form), key=len, reverse=True)
 
 
 def password_from_command(where: str, command: tuple[str, ...], *, again: bool = False) -> str:
@@ -84,7 +38,7 @@ def password_from_command(where: str, command: tuple[str, ...], *, again: bool =
     if known is not None and not again and time.monotonic() - known[0] < KEPT_SECONDS:
         return known[1]
     answer = _asked(where, command)
-    forget_never(answer)
+    keep_secret(answer)
     with _lock:
         _answers[command] = (time.monotonic(), answer)
     return answer
