@@ -22,7 +22,7 @@ from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from runner.sources.postgres.tail.facts import STATEMENTS
+from runner.sources.postgres.tail.facts import STATEMENTS, newest
 from runner.sources.postgres.tail.port import Holder, Settled
 
 if TYPE_CHECKING:
@@ -59,24 +59,24 @@ class TimeRule:
         return f"by time: a gap is passed after {grace:g} s and asked for again for {days} days"
 
     def look(self, connection: AnyConnection, facts: Facts) -> Settled:
-        newest = self._newest(connection)
+        seen = newest(connection, self._relation)
         now = self._clock()
-        if newest is not None and (not self._notes or newest > self._notes[-1][0]):
-            self._notes.append((newest, now))
+        if seen is not None and (not self._notes or seen > self._notes[-1][0]):
+            self._notes.append((seen, now))
             if len(self._notes) > NOTES:
                 # The later of two notes holds longer, never shorter.
                 self._notes = deque([*list(self._notes)[1:-1:2], self._notes[-1]])
         while self._notes and now - self._notes[0][1] >= self._config.grace:
             self._reach(self._notes.popleft()[0])
-        if newest is not None and len(self._relation.position) == 1:
-            self._walk(connection, newest[0])
-        behind = newest is not None and (self._upto is None or self._upto < newest)
+        if seen is not None and self._relation.dense:
+            self._walk(connection, seen[0])
+        behind = seen is not None and (self._upto is None or self._upto < seen)
         if not behind or not self._notes:
-            return Settled(self._upto, newest, words=self.words)
+            return Settled(self._upto, seen, words=self.words)
         left = max(0.0, (self._config.grace - (now - self._notes[0][1])).total_seconds())
         place = "the first row" if self._upto is None else f"a gap after position {self._upto[-1]}"
         holder = Holder(None, "", self._notes[0][1], place, f"time: it is passed in {left:.1f} s")
-        return Settled(self._upto, newest, (holder,), wait=left, words=self.words)
+        return Settled(self._upto, seen, (holder,), wait=left, words=self.words)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -87,21 +87,10 @@ class TimeRule:
     def forget(self) -> None:
         self._notes.clear()
 
-    def _newest(self, connection: AnyConnection) -> Place | None:
-        r = self._relation
-        if len(r.position) == 1:
-            query = STATEMENTS["newest"].format(position=r.column(), rows=r.named_rows)
-        else:
-            query = STATEMENTS["newest_pair"].format(first=r.column(0), second=r.column(1), rows=r.named_rows)
-        row = connection.execute(query).fetchone()
-        return None if row is None or row[0] is None else tuple(row)
-
     def _walk(self, connection: AnyConnection, newest: int) -> None:
-        if self._upto is None:
-            return
         r = self._relation
-        run = STATEMENTS["run"].format(position=r.column(), rows=r.named_rows)
-        at = self._upto[0]
+        run = STATEMENTS["run"].format(number=r.number(), position=r.column(), rows=r.named_rows)
+        at = 0 if self._upto is None else self._upto[0]
         for limit in WINDOWS:
             if at >= newest:
                 break
@@ -110,7 +99,8 @@ class TimeRule:
             at += reached
             if reached < limit:
                 break
-        self._reach((at,))
+        if at:
+            self._reach((at,))
 
     def _reach(self, place: Place) -> None:
         self._upto = place if self._upto is None else max(self._upto, place)

@@ -75,6 +75,8 @@ def tail_for(
             f'{relation.where}: tail = "{rule.rule}" needs one column that a sequence fills, and two order the rows',
             hint='set tail = "xid" where one of them is the writing transaction, else "serialised" or "time"',
         )
+    if rule.rule == "xid" and not relation.types:
+        relation = replace(relation, types=("xid8", "int8"))
     return ChosenTail(rule, relation, mark, clock, known)
 
 
@@ -165,7 +167,9 @@ class ChosenTail:
             return np.empty(0, np.int64)
         self._gaps.expire(self._clock(), self._config.window)
         r = self._relation
-        query = STATEMENTS["asked_again"].format(position=r.column(), rows=r.named_rows, condition=r.condition)
+        query = STATEMENTS["asked_again"].format(
+            number=r.number(), position=r.column(), rows=r.named_rows, condition=r.condition
+        )
         ranges = {"first": self._gaps.first.tolist(), "last": self._gaps.last.tolist()}
         rows = connection.execute(query, ranges).fetchall() if len(self._gaps) else []
         found = np.array([p for (p,) in rows], np.int64)
@@ -189,10 +193,16 @@ class ChosenTail:
 
     def _below(self, connection: AnyConnection, partition: Composable, name: str) -> npt.NDArray[np.int64]:
         r = self._relation
+        assert self._last is not None
         query = STATEMENTS["below"].format(
-            position=r.column(), partition=partition, alias=Identifier(r.alias), condition=r.condition
+            number=r.number(),
+            position=r.column(),
+            partition=partition,
+            alias=Identifier(r.alias),
+            condition=r.condition,
+            upto=r.value(self._last),
         )
-        there = np.array([p for (p,) in connection.execute(query, {"upto": self._last}).fetchall()], np.int64)
+        there = np.array([p for (p,) in connection.execute(query).fetchall()], np.int64)
         if not len(there):
             return there
         # Open gaps are asked for anyway.
@@ -203,7 +213,7 @@ class ChosenTail:
         rest = there[~asked]
         if self._known is not None and len(rest):
             rest = np.setdiff1d(rest, self._known(int(rest[0]), int(rest[-1])), assume_unique=True)
-        if len(rest) and (self._known is None or len(r.position) != 1):
+        if len(rest) and (self._known is None or not r.dense):
             raise SourceChanged(
                 f"{r.where}: the partition {name} was attached with {len(rest):,} rows at or below the watermark, "
                 f"{r.position[0]} {rest[0]} to {rest[-1]}, which were not read",
@@ -221,11 +231,18 @@ class ChosenTail:
             return ()
         columns = [self._relation.column(i) for i in range(len(self._relation.position))]
         order = SQL(", ").join(columns)
-        bounds = [_compared(columns, "<=", upto)]
+        bounds = [self._compared("<=", upto)]
         if after is not None:
-            bounds.append(_compared(columns, ">", after))
+            bounds.append(self._compared(">", after))
         low = None if after is None else after[0] - (len(columns) > 1)
         return (Span(0, SQL(" AND ").join(bounds), order, low, upto[0]),)
+
+    def _compared(self, operator: Literal["<=", ">"], place: Place) -> Composable:
+        r = self._relation
+        columns = SQL(", ").join(r.column(i) for i in range(len(place)))
+        values = SQL(", ").join(r.value(number, i) for i, number in enumerate(place))
+        signs = {"<=": SQL("({}) <= ({})"), ">": SQL("({}) > ({})")}
+        return signs[operator].format(columns, values)
 
     def late_spans(self, settled: Settled) -> Sequence[Span]:
         if isinstance(self._rule, TransactionRule):
@@ -251,7 +268,7 @@ class ChosenTail:
             return
         if isinstance(self._rule, TransactionRule):
             self._rule.taken(columns)
-        elif isinstance(self._rule, TimeRule) and len(columns) == 1:
+        elif isinstance(self._rule, TimeRule) and self._relation.dense:
             before = -1 if self._last is None else self._last
             self._gaps.pass_over(before, columns[0], recorded, self._clock(), self._config.window)
         last = int(columns[0][-1])
@@ -270,9 +287,3 @@ class ChosenTail:
             "late": self._late,
             "state": self._rule.state(),
         }
-
-
-def _compared(columns: Sequence[Composable], operator: Literal["<=", ">"], place: Place) -> Composable:
-    sides = SQL(", ").join(columns), SQL(", ").join(Value(p) for p in place)
-    signs = {"<=": SQL("({}) <= ({})"), ">": SQL("({}) > ({})")}
-    return signs[operator].format(*sides)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.errors import SourceError
-from runner.postgres import named_sql
+from runner.postgres import Identifier, named_sql
 
 if TYPE_CHECKING:
     from runner.postgres import AnyConnection
-    from runner.sources.postgres.tail.port import Relation
+    from runner.sources.postgres.tail.port import Place, Relation
 
-__all__ = ["STATEMENTS", "Facts", "Sequence", "facts_of"]
+__all__ = ["STATEMENTS", "Facts", "Sequence", "facts_of", "newest"]
 
 STATEMENTS = named_sql("runner.sources.postgres.tail", "tail.sql")
 
@@ -61,3 +61,28 @@ def facts_of(connection: AnyConnection, relation: Relation, sequence: str = "") 
             f"{relation.where}: there is no sequence {sequence}", hint="mend tail.sequence in runner.toml"
         )
     return Facts(standby, started, backend, tuple(family), found, subscribed)
+
+
+def newest(connection: AnyConnection, relation: Relation) -> Place | None:
+    """The highest visible place; None where there is no row."""
+    r = relation
+    if len(r.position) == 1:
+        query = STATEMENTS["newest"].format(
+            number=r.number(),
+            position=r.column(),
+            column=Identifier(r.position[0]),
+            rows=r.named_rows,
+            finite=r.finite(),
+            alias=Identifier(r.alias),
+        )
+    else:
+        query = STATEMENTS["newest_pair"].format(
+            first_number=r.number(0),
+            second_number=r.number(1),
+            first=r.column(0),
+            second=r.column(1),
+            rows=r.named_rows,
+            finite=r.finite(),
+        )
+    row = connection.execute(query).fetchone()
+    return None if row is None or row[0] is None else tuple(row)

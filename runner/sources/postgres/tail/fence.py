@@ -55,7 +55,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import SourceError
-from runner.sources.postgres.tail.facts import STATEMENTS
+from runner.sources.postgres.tail.facts import STATEMENTS, newest
 from runner.sources.postgres.tail.notes import Note, Notes, Sight
 from runner.sources.postgres.tail.port import Holder, Settled
 
@@ -100,20 +100,20 @@ class FenceRule:
         """Steps A, B, C. Raises SourceError where the sequence does not order the rows."""
         sequence = self._sequence(facts)
         self._void(facts)
-        newest = self._newest(connection)  # A
+        seen = self._newest(connection)  # A
         present = self._present(connection, sequence)  # B
         base = self._notes.settle(present)  # C, for the notes of former looks
         floors = self._floors(connection, sequence, present)
-        if newest is not None:
-            self._notes.add(newest, self._clock(), present, floors)
+        if seen is not None:
+            self._notes.add(seen, self._clock(), present, floors)
             now = self._notes.settle(present)  # C, where nobody was there
             base = now if now is not None else base
         if base is not None:
             self._upto = max(base, base if self._upto is None else self._upto)
-        stop = self._walk(connection, sequence, newest)
+        stop = self._walk(connection, sequence, seen)
         holders = self._holders(present, stop)
         place = None if self._upto is None else (self._upto,)
-        return Settled(place, None if newest is None else (newest,), holders, words=self.words)
+        return Settled(place, None if seen is None else (seen,), holders, words=self.words)
 
     def state(self) -> dict[str, Any]:
         return {"upto": self._upto, "started": self._started, "notes": self._notes.to_json()}
@@ -133,9 +133,8 @@ class FenceRule:
         self._started = facts.started
 
     def _newest(self, connection: AnyConnection) -> int | None:
-        r = self._relation
-        found = connection.execute(STATEMENTS["newest"].format(position=r.column(), rows=r.named_rows)).fetchone()
-        return None if found is None else found[0]
+        place = newest(connection, self._relation)
+        return None if place is None else place[0]
 
     def _present(self, connection: AnyConnection, sequence: Sequence) -> dict[str, Sight]:
         rows = connection.execute(STATEMENTS["writers"], {"sequence": sequence.oid}).fetchall()
@@ -162,7 +161,7 @@ class FenceRule:
             return None
         at = sequence.least - 1 if self._upto is None else self._upto
         r = self._relation
-        run = STATEMENTS["run"].format(position=r.column(), rows=r.named_rows)
+        run = STATEMENTS["run"].format(number=r.number(), position=r.column(), rows=r.named_rows)
         for limit in WINDOWS:
             if at >= newest:
                 return None

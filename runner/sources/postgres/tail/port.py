@@ -7,7 +7,7 @@ The reader's loop, whose order the proofs of the rules rest on::
     the rows of tail.spans(after, settled)           # in snapshots taken after look() returned, any number of them
     tail.taken(positions, recorded)                  # what was handed out of spans, in order
     durability.note(), durability.wait()             # on the connection of look(), which dies with the server
-    log.commit(mark={"after": last, "tail": tail.mark()})
+    log.commit(mark={"after": last, "tail": tail.mark()})    # where it fails: a new tail, from the log's mark
 
 ``after`` is the place of the last row that was handed out, never ``upto`` itself: after a crash a server may draw again
 what nobody has committed, but never anything at or below a row that is on its disk.
@@ -17,17 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Literal as OneOf
 
 import numpy as np
 import numpy.typing as npt
 
-from runner.postgres import SQL, Composable, Identifier
+from runner.postgres import SQL, Composable, Identifier, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from runner.postgres import AnyConnection
 
@@ -35,6 +35,14 @@ __all__ = ["Holder", "Known", "OpenGap", "Place", "Relation", "Settled", "Span",
 
 Place: TypeAlias = tuple[int, ...]
 """Of a row: (position,), where one column orders; (a, b) where two do; (epoch, transaction id, position) for "xid"."""
+
+_NUMBERS = {
+    "xid8": SQL("({}::text)::bigint"),
+    "timestamptz": SQL("(extract(epoch FROM {}) * 1000000)::bigint"),
+    "timestamp": SQL("(extract(epoch FROM {}) * 1000000)::bigint"),
+}
+
+_TIME_LITERALS = {"timestamptz": SQL("{}::timestamptz"), "timestamp": SQL("{}::timestamp")}
 
 Known: TypeAlias = Callable[[int, int], npt.NDArray[np.int64]]
 """The positions from first to last, ends included, that the log has: for partitions that were attached with rows."""
@@ -65,7 +73,8 @@ class Relation:
     where: for messages, ``[sources.bank]``. rows: what stands behind FROM, a table's quoted name or a query in
     parentheses; it is called ``alias`` there. table: (schema, name) of the table that the positions belong to; None
     where there is only a query. position: one column of ``rows``, or two. only: a condition that all rows of the source
-    meet.
+    meet. types: of the position columns where they are no integers: "xid8", "timestamptz" or "timestamp", whose
+    numbers are µs since 1970, "numeric".
     """
 
     where: str
@@ -74,10 +83,39 @@ class Relation:
     table: tuple[str, str] | None = None
     only: Composable | None = None
     alias: str = "m"
+    types: tuple[str, ...] = ()
 
     def column(self, index: int = 0) -> Identifier:
         """A column of the order, with the alias."""
         return Identifier(self.alias, self.position[index])
+
+    def number(self, index: int = 0) -> Composable:
+        """The column as a bigint."""
+        way = _NUMBERS.get(self._type(index), SQL("({})::bigint"))
+        return way.format(self.column(index))
+
+    def value(self, number: int, index: int = 0) -> Composable:
+        """A number as a value of the column's type, so that an index on the column serves."""
+        kind = self._type(index)
+        if kind in ("timestamptz", "timestamp"):
+            moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=number)
+            return _TIME_LITERALS[kind].format(
+                Literal(moment.replace(tzinfo=None).isoformat() + "Z" * (kind == "timestamptz"))
+            )
+        return SQL("{}::xid8").format(Literal(str(number))) if kind == "xid8" else Literal(number)
+
+    def finite(self) -> Composable:
+        """A condition: no column of the order is infinite, which has no number."""
+        times = [i for i in range(len(self.position)) if self._type(i) in ("timestamptz", "timestamp")]
+        return SQL(" AND ").join(SQL("isfinite({})").format(self.column(i)) for i in times) if times else SQL("TRUE")
+
+    @property
+    def dense(self) -> bool:
+        """Whether a position that is missing between two others is a gap: one column of integers."""
+        return len(self.position) == 1 and self._type(0) not in ("timestamptz", "timestamp")
+
+    def _type(self, index: int) -> str:
+        return self.types[index] if index < len(self.types) else "int8"
 
     @property
     def named_rows(self) -> Composable:
@@ -162,7 +200,7 @@ class Tail(Protocol):
     """A rule at work on one source, or on one tenant of it. It lives as long as its process; ``mark`` outlives it."""
 
     @property
-    def rule(self) -> Literal["exact", "by time"]: ...
+    def rule(self) -> OneOf["exact", "by time"]: ...
 
     @property
     def words(self) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from runner.sources.postgres.tail.facts import STATEMENTS
+from runner.sources.postgres.tail.facts import newest
 from runner.sources.postgres.tail.port import Settled
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from runner.postgres import AnyConnection
     from runner.sources.postgres.tail.facts import Facts
-    from runner.sources.postgres.tail.port import Place, Relation, TailConfig
+    from runner.sources.postgres.tail.port import Relation, TailConfig
 
 __all__ = ["SerialisedRule"]
 
@@ -41,14 +41,8 @@ class SerialisedRule:
         self.words = f"exact: {config.reason or 'a writer waits until the one before it has ended'}"
 
     def look(self, connection: AnyConnection, facts: Facts) -> Settled:
-        r = self._relation
-        if len(r.position) == 1:
-            query = STATEMENTS["newest"].format(position=r.column(), rows=r.named_rows)
-        else:
-            query = STATEMENTS["newest_pair"].format(first=r.column(0), second=r.column(1), rows=r.named_rows)
-        row = connection.execute(query).fetchone()
-        newest: Place | None = None if row is None or row[0] is None else tuple(row)
-        return Settled(newest, newest, words=self.words)
+        seen = newest(connection, self._relation)
+        return Settled(seen, seen, words=self.words)
 
     def state(self) -> dict[str, Any]:
         return {}

@@ -40,17 +40,16 @@ SELECT
     EXISTS (SELECT FROM pg_catalog.pg_subscription_rel AS r JOIN family ON r.srrelid = family.oid)
 
 -- name: newest
-SELECT max({position})::bigint FROM {rows}
+SELECT {number} FROM (SELECT max({position}) AS {column} FROM {rows} WHERE {finite}) AS {alias}
 
 -- name: newest_pair
-SELECT {first}::bigint, {second}::bigint FROM {rows} ORDER BY {first} DESC, {second} DESC LIMIT 1
+SELECT {first_number}, {second_number} FROM {rows} WHERE {finite} ORDER BY {first} DESC, {second} DESC LIMIT 1
 
 -- name: newest_of_epoch
-SELECT {first}::text::bigint, {second}::bigint FROM {rows} WHERE {condition}
-ORDER BY {first} DESC, {second} DESC LIMIT 1
+SELECT {first_number}, {second_number} FROM {rows} WHERE {condition} ORDER BY {first} DESC, {second} DESC LIMIT 1
 
 -- name: run
-SELECT {position}::bigint FROM {rows} WHERE {position} > %(after)s AND {position} <= %(newest)s
+SELECT {number} FROM {rows} WHERE {position} > %(after)s AND {position} <= %(newest)s
 ORDER BY {position} LIMIT %(limit)s
 
 -- name: last_value
@@ -146,7 +145,8 @@ FROM pg_catalog.pg_prepared_xacts AS p
 
 -- name: other_life
 -- Rows whose transaction this server has not given out yet, asked in one snapshot with the rows.
-SELECT max({second})::bigint FROM {rows} WHERE {first}::text::bigint >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+SELECT max({second_number}) FROM {rows}
+WHERE {first_number} >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 
 -- name: has_index
 -- Whether an index leads with a column, on the table and each of its leaves that has rows.
@@ -158,7 +158,7 @@ SELECT coalesce(bool_and(c.reltuples < 100000 OR c.relkind = 'p' OR EXISTS (
 FROM pg_catalog.pg_class AS c WHERE c.oid = ANY(%(family)s::oid[])
 
 -- name: asked_again
-SELECT {position}::bigint
+SELECT {number}
 FROM unnest(%(first)s::bigint[], %(last)s::bigint[]) AS gap (first, last)
 JOIN {rows} ON {position} BETWEEN gap.first AND gap.last
 WHERE {condition}
@@ -166,11 +166,16 @@ ORDER BY 1
 
 -- name: below
 -- What a partition that was attached later holds at or below the watermark.
-SELECT {position}::bigint FROM {partition} AS {alias} WHERE {position} <= %(upto)s AND {condition} ORDER BY 1
-
--- name: below_pair
-SELECT count(*) FROM {partition} AS {alias} WHERE {first}::text::bigint <= %(first)s AND {second} <= %(second)s AND {condition}
+SELECT {number} FROM {partition} AS {alias} WHERE {position} <= {upto} AND {condition} ORDER BY 1
 
 -- name: partition
 SELECT n.nspname, c.relname, c.relkind = 'p' FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = %(oid)s::oid
+
+-- name: inserted
+-- Nothing on a standby: it has only what its primary has flushed.
+SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_insert_lsn() END::text
+
+-- name: flushed
+-- A standby that was noted as a primary cannot be: its connections ended between.
+SELECT CASE WHEN pg_is_in_recovery() THEN true ELSE pg_current_wal_flush_lsn() >= %(noted)s::pg_lsn END

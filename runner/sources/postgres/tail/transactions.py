@@ -167,8 +167,8 @@ class TransactionRule:
 
     def _begin_epoch(self, connection: AnyConnection) -> None:
         r = self._relation
-        named = {"first": r.column(0), "second": r.column(1), "rows": r.named_rows}
-        row = connection.execute(STATEMENTS["other_life"].format(**named)).fetchone()
+        query = STATEMENTS["other_life"].format(first_number=r.number(0), second_number=r.number(1), rows=r.named_rows)
+        row = connection.execute(query).fetchone()
         found = None if row is None else row[0]
         known = self._highest if self._highest is not None else found
         if found is not None or self._highest is not None:
@@ -201,19 +201,19 @@ class TransactionRule:
             self._indexed = bool(facts.family) and row is not None and row[0]
         if not self._indexed:
             return None
-        query = STATEMENTS["newest_of_epoch"].format(
-            first=r.column(0), second=r.column(1), rows=r.named_rows, condition=self._epoch_condition(self.epoch)
-        )
-        row = connection.execute(query).fetchone()
-        if row is not None:
-            return (self.epoch, row[0], row[1])
-        if not self._ends:
-            return None
-        query = STATEMENTS["newest_of_epoch"].format(
-            first=r.column(0), second=r.column(1), rows=r.named_rows, condition=self._epoch_condition(self.epoch - 1)
-        )
-        row = connection.execute(query).fetchone()
-        return None if row is None else (self.epoch - 1, row[0], row[1])
+        for epoch in range(self.epoch, max(self.epoch - 2, -1), -1):
+            query = STATEMENTS["newest_of_epoch"].format(
+                first_number=r.number(0),
+                second_number=r.number(1),
+                first=r.column(0),
+                second=r.column(1),
+                rows=r.named_rows,
+                condition=self._epoch_condition(epoch),
+            )
+            row = connection.execute(query).fetchone()
+            if row is not None:
+                return (epoch, *row)
+        return None
 
     # What is to be read -----------------------------------------------------------------------------------------------
 
@@ -237,20 +237,21 @@ class TransactionRule:
         )
 
     def _span(self, epoch: int, after: tuple[int, int] | None, bound: int) -> Span:
-        first, second = self._relation.column(0), self._relation.column(1)
+        r = self._relation
+        first, second = r.column(0), r.column(1)
         parts = [self._epoch_condition(epoch)]
         low = None
         if after is not None:
             low = after[0] - 1
             parts.append(
-                SQL("({}, {}) > ({}, {})").format(first, second, self._id(after[0]), Value(after[1])),
+                SQL("({}, {}) > ({}, {})").format(first, second, r.value(after[0], 0), r.value(after[1], 1)),
             )
         high = None
         if epoch == self.epoch:
             high = bound
-            parts.append(SQL("{} <= {}").format(first, self._id(bound)))
+            parts.append(SQL("{} <= {}").format(first, self._relation.value(bound)))
             if self._leaving_out:
-                ids = SQL(", ").join(self._id(x) for x in self._leaving_out)
+                ids = SQL(", ").join(self._relation.value(x) for x in self._leaving_out)
                 parts.append(SQL("{} NOT IN ({})").format(first, ids))
         return Span(epoch, SQL(" AND ").join(parts), SQL("{}, {}").format(first, second), low, high)
 
@@ -259,13 +260,9 @@ class TransactionRule:
         if not settled.late:
             return ()
         first, second = self._relation.column(0), self._relation.column(1)
-        ids = SQL(", ").join(self._id(x) for x, _ in settled.late)
+        ids = SQL(", ").join(self._relation.value(x) for x, _ in settled.late)
         condition = SQL("{} AND {} IN ({})").format(self._epoch_condition(self.epoch), first, ids)
         return (Span(self.epoch, condition, SQL("{}, {}").format(first, second)),)
-
-    def _id(self, x: int) -> Composable:
-        # A text of digits takes the type of the column: xid8, bigint or numeric.
-        return SQL("{}").format(Value(str(x)))
 
     def place(self, epoch: int, columns: Sequence[int]) -> Place:
         return (epoch, int(columns[0]), int(columns[1]))
