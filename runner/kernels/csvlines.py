@@ -24,12 +24,12 @@ class CsvRecords:
 
     starts, stops: int64[n], without the line end. lines: int64[n], how many line ends stand before each.
     fields: int64[n], how many fields each has, 0 for an empty line, or LONE_RETURN. end: behind the last complete
-    record. ends: line ends before ``end``. open_quote: what is behind ``end`` is inside a quoted field.
+    record. ends: line ends before ``end``.
     """
 
     def __init__(self, starts: Int64s, stops: Int64s, lines: Int64s, fields: Int64s, state: Int64s) -> None:
         self.starts, self.stops, self.lines, self.fields = starts, stops, lines, fields
-        self.end, self.ends, self.open_quote = int(state[0]), int(state[1]), bool(state[2])
+        self.end, self.ends = int(state[0]), int(state[1])
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -98,7 +98,7 @@ def _cut(
         else:
             mode = _PLAIN
         i += 1
-    state[0], state[1], state[2] = begin, begin_ends, mode == _QUOTED
+    state[0], state[1] = begin, begin_ends
     return count
 
 
@@ -106,7 +106,7 @@ def cut_records(data: Bytes, delimiter: str, quote: str, escape: str) -> CsvReco
     """The records of ``data``, which begins with one. quote and escape may be "": there is none."""
     most = int(np.count_nonzero(data == 10))
     columns = [np.empty(most, np.int64) for _ in range(4)]
-    state = np.zeros(3, np.int64)
+    state = np.zeros(2, np.int64)
     signs = [ord(sign) if sign else _NO_BYTE for sign in (delimiter, quote, escape)]
     count = _cut(address_of(data), len(data), *signs, *columns, state)
     starts, stops, lines, fields = (column[:count] for column in columns)
