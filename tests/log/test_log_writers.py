@@ -15,6 +15,7 @@ import pytest
 
 from runner.errors import LogError, LogLocked
 from runner.log import Log, LogWriter, Room, audit
+from runner.log.publication import Publication
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,30 @@ def test_a_writer_that_lost_its_lock_publishes_nothing(tmp_path: Path, published
         assert audit(log).ok
     with LogWriter.open(path) as writer:
         assert {p.name for p in (path / "segments").iterdir()} == writer.manifest.files()
+
+
+def test_a_lock_lost_between_writing_a_manifest_and_its_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last moment in which another writer can take over: its events must not vanish by the late rename."""
+    path = tmp_path / "log"
+    paused = LogWriter.open(path)
+    write = Publication.write
+
+    def overtaken(publication: Publication, published: str) -> None:
+        write(publication, published)
+        monkeypatch.setattr(Publication, "write", write)
+        (path / "writer.lock").unlink()
+        with LogWriter.open(path) as other:
+            put(other, "from-the-other", 1)
+
+    monkeypatch.setattr(Publication, "write", overtaken)
+    with pytest.raises(LogLocked, match="another writer has taken over"):
+        put(paused, "from-the-paused", 1)
+    paused.close()
+    with LogWriter.open(path) as writer:
+        put(writer, "later", 2)
+    with Log.open(path) as log:
+        assert ids(log) == ["from-the-other", "later"]
+        assert audit(log).ok
 
 
 def test_a_lock_that_does_not_hold_at_all(tmp_path: Path) -> None:
