@@ -188,4 +188,3 @@ def _limits(table: Table) -> Limits:
         table.seconds("statement_timeout", Limits.statement_seconds),
         table.seconds("max_replica_lag", 0.0),
     )
-

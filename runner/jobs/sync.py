@@ -7,7 +7,7 @@ therefore goes on where the log's last manifest says, and neither loses nor doub
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -27,7 +27,7 @@ from runner.stats import EventsRead, LineRejected, ignore
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from runner.config import Config, SourceConfig
+    from runner.config import Config, PostgresSourceConfig, SourceConfig
     from runner.jobs.context import Recording
     from runner.sources import BadLine, Piece, SourceReader, UnfinishedLine
     from runner.stats import Listener
@@ -99,7 +99,7 @@ def sync(config: Config, sources: Sequence[str] | None = None, listener: Listene
         )
 
 
-def _chosen(config: Config, names: Sequence[str] | None) -> list[SourceConfig]:
+def _chosen(config: Config, names: Sequence[str] | None) -> list[SourceConfig | PostgresSourceConfig]:
     if not config.sources:
         raise ConfigError(
             f"{config.file} names no sources", hint="add [sources.NAME] with files, aggregate_id and type"
@@ -125,7 +125,14 @@ def _columns(config: Config, writer: LogWriter, run: Recording) -> int:
 class _Sync:
     """One source's way into the log."""
 
-    def __init__(self, config: Config, source: SourceConfig, writer: LogWriter, run: Recording, room: Room) -> None:
+    def __init__(
+        self,
+        config: Config,
+        source: SourceConfig | PostgresSourceConfig,
+        writer: LogWriter,
+        run: Recording,
+        room: Room,
+    ) -> None:
         self._config, self._source, self._writer, self._run, self._room = config, source, writer, run, room
         known = writer.manifest.source(source.name)
         self._known_events = 0 if known is None else known.events
@@ -141,6 +148,10 @@ class _Sync:
 
     def report(self) -> SourceReport:
         """Read the source to its end."""
+        with closing(self._reader):
+            return self._read()
+
+    def _read(self) -> SourceReport:
         pieces = self._reader.pieces()
         while True:
             try:

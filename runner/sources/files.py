@@ -72,6 +72,9 @@ class FileReader:
     def identity(self) -> Any:
         return {"kind": "files", "format": self._source.format, "files": list(self._source.files)}
 
+    def close(self) -> None:
+        """Files are open only while they are read."""
+
     def settle(self) -> None:
         """What was read of a file stays: its mark's digest is compared before more is read."""
 

@@ -59,6 +59,9 @@ class SourceReader(Protocol):
     def identity(self) -> Any:
         """A JSON value: what the source is, for the log's manifest."""
 
+    def close(self) -> None:
+        """Let go of files and connections; nothing is asked of the reader after it."""
+
     def settle(self) -> None:
         """Return when all that was handed out is durable in the source; called before each commit. Raises
         SourceError where it is gone.

@@ -64,20 +64,19 @@ class Project:
     def events(self) -> list[dict[str, Any]]:
         """All events of the log in the order of positions."""
         log = Log.open(self.config.log.path)
-        found = []
-        for partition in range(log.manifest.partitions):
-            for e in log.raw(PartitionId(partition), START, log.last_position):
-                found.append(
-                    {
-                        "position": int(e.position),
-                        "aggregate_id": e.aggregate_id,
-                        "version": e.version,
-                        "type": e.type,
-                        "recorded_at": e.recorded_at,
-                        "payload": json.loads(e.payload),
-                        "text": e.payload,
-                    }
-                )
+        found = [
+            {
+                "position": int(e.position),
+                "aggregate_id": e.aggregate_id,
+                "version": e.version,
+                "type": e.type,
+                "recorded_at": e.recorded_at,
+                "payload": json.loads(e.payload),
+                "text": e.payload,
+            }
+            for partition in range(log.manifest.partitions)
+            for e in log.raw(PartitionId(partition), START, log.last_position)
+        ]
         return sorted(found, key=lambda e: e["position"])
 
     def rows(self, name: str) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""Rows of a store to arriving events, in bulk: columns that have their type are taken as they are, what lies in JSON is
-found by one scan of its text. A row that is not plain to see goes to the twin (``runner.sources.plain``), which says why
-it is no event.
+"""Rows of a store to arriving events, in bulk: columns that have their type are taken as they are, what lies in JSON
+is found by one scan of its text. A row that is not plain to see goes to the twin (``runner.sources.plain``), which says
+why it is no event.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 
 from runner.config.model import SourceConfig
 from runner.kernels.fieldstatus import ABSENT as NO_VALUE
-from runner.kernels.fieldstatus import FOUND, LOCAL, NULL as NULL_VALUE
+from runner.kernels.fieldstatus import FOUND, LOCAL
+from runner.kernels.fieldstatus import NULL as NULL_VALUE
 from runner.kernels.hash import text_buffers
-from runner.kernels.jsonscan import ABSENT, INTEGER, NULL, OBJECT, TEXT, path_trie, scan_paths, Spans
+from runner.kernels.jsonscan import ABSENT, INTEGER, NULL, OBJECT, TEXT, Spans, path_trie, scan_paths
 from runner.kernels.textnumbers import parse_integers
 from runner.kernels.textspans import copy_spans, copy_texts, utf8_array
 from runner.log.arrival import ARRIVAL_SCHEMA
@@ -97,9 +98,7 @@ class Arranger:
         named = {name: int(n) for name, n in zip(self._reasons, counts[1:], strict=True) if n}
         return np.flatnonzero(codes <= 0), named
 
-    def _members(
-        self, events: pa.RecordBatch, at: Int64s, tags: pa.Array
-    ) -> tuple[pa.RecordBatch, Int64s, int]:
+    def _members(self, events: pa.RecordBatch, at: Int64s, tags: pa.Array) -> tuple[pa.RecordBatch, Int64s, int]:
         """Each event once for every tag that is an aggregate."""
         values, parents = tags.flatten(), pc.list_parent_indices(tags).to_numpy()
         mine = np.zeros(len(values), np.bool_)
@@ -228,8 +227,7 @@ class _Reading:
                 self._no_place(place)
         if VERDICT in self._rows.schema.names:
             verdicts = self.column(VERDICT).to_numpy(zero_copy_only=False)
-            for row in np.flatnonzero(verdicts == INFINITE):
-                self.reasons[int(row)] = "recorded_at: it is infinite"
+            self.reasons |= dict.fromkeys(np.flatnonzero(verdicts == INFINITE).tolist(), "recorded_at: it is infinite")
         for row in self.reasons:
             self.doubtful[row] = True
         if not self.doubtful.any():
@@ -238,8 +236,8 @@ class _Reading:
         return self._with_twin(columns, plain)
 
     def _no_place(self, place: pa.Array) -> None:
-        for row in np.flatnonzero(place.is_null().to_numpy(zero_copy_only=False)):
-            self.reasons[int(row)] = "position: it is NULL"
+        for row in np.flatnonzero(place.is_null().to_numpy(zero_copy_only=False)).tolist():
+            self.reasons[row] = "position: it is NULL"
 
     def _with_twin(
         self, columns: dict[str, Any], plain: SourceConfig
@@ -247,14 +245,16 @@ class _Reading:
         bad: list[tuple[int, str]] = []
         rows: list[int] = []
         read: list[dict[str, Any]] = []
-        for row in map(int, np.flatnonzero(self.doubtful)):
+        for row in np.flatnonzero(self.doubtful).tolist():
+            if row in self.reasons:
+                bad.append((row, self.reasons[row]))
+                continue
             try:
-                if row in self.reasons:
-                    raise Unfit(self.reasons[row])
                 read.append(self._twin(row, plain, columns))
-                rows.append(row)
             except Unfit as error:
                 bad.append((row, str(error)))
+            else:
+                rows.append(row)
         sure = np.flatnonzero(~self.doubtful)
         names = ARRIVAL_SCHEMA.names
         wide = {n: pa.large_utf8() for n in ("tenant", "aggregate_id", "type")}
@@ -309,7 +309,9 @@ class _Reading:
             number = value.cast(pa.int64())[0].as_py()
             if number is not None and not _FIRST_MICROSECOND <= number <= _LAST_MICROSECOND:
                 raise Unfit(f"recorded_at: {label} lies beyond the years 1 to 9999")
-        return None if pa.types.is_nested(value.type) or pa.types.is_large_binary(value.type) else readable(value)[0].as_py()
+        if pa.types.is_nested(value.type) or pa.types.is_large_binary(value.type):
+            return None
+        return readable(value)[0].as_py()
 
     def _plain_payload(self, row: int) -> str:
         label, *keys = self._store.payload

@@ -1,9 +1,9 @@
-"""Rows out of a server as fast as it may be asked: COPY over a few connections, each reading one cut of the order, handed
-on in order and in bounded memory.
+"""Rows out of a server as fast as it may be asked: COPY over a few connections, each reading one cut of the order,
+handed on in order and in bounded memory.
 
 A cut is a range of the order's first column, wide enough for some hundred thousand rows; its width follows what the
-cuts before it held. Each connection reads its cut in a read-only transaction of its own: what is asked for is settled, so
-any snapshot shows it. Where no index serves the order there is one cut, which the server sorts once.
+cuts before it held. Each connection reads its cut in a read-only transaction of its own: what is asked for is settled,
+so any snapshot shows it. Where no index serves the order there is one cut, which the server sorts once.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Extraction:
         try:
             for batch in self._read(statement, span, cut):
                 self._put(cut, batch)
-        except BaseException as error:  # noqa: BLE001  # handed to the thread that reads
+        except BaseException as error:  # handed to the thread that reads
             self._put(cut, error)
         else:
             self._put(cut, None)
@@ -178,7 +178,7 @@ class Extraction:
             given = False
             try:
                 self._wait_for_replicas(connection)
-                copied = copy_out(connection, query, statement.columns, cancelled=self._look_up, where=self._where)
+                copied: Any = copy_out(connection, query, statement.columns, cancelled=self._look_up, where=self._where)
                 # Left early it is ended before the connection is closed, which its thread uses.
                 with closing(copied) as rows:
                     for batch in rows:

@@ -1,7 +1,7 @@
 """How far a store is read: the mark in the log's manifest, one for each tenant.
 
-``{"format": 1, "tenants": {"": {"after": [81], "tail": ..., "mapping": {...}, "left_out": {"archived": 3}}}}``; a source
-that is not divided into tenants has the one called "".
+``{"format": 1, "tenants": {"": {"after": [81], "tail": ..., "mapping": {...}, "left_out": {"archived": 3}}}}``; a
+source that is not divided into tenants has the one called "".
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Decoder:
                 continue
             try:
                 out.append(_json_of(self._hook(type_ or "", value.encode() if text else value)))
-            except Exception as error:  # noqa: BLE001  # the author's code may fail in any way; the event is named
+            except Exception as error:  # the author's code may fail in any way; the event is named
                 out.append(b"")
                 said = str(error).splitlines()[0] if str(error) else ""
                 reasons[row] = f"payload: decode failed: {type(error).__name__}{': ' if said else ''}{said}"
@@ -150,8 +150,8 @@ def _unknown(octets: bytes, error: str, encoding: str) -> str:
     if encoding in ("zlib", "gzip"):
         return f"payload: {error or 'it cannot be inflated'} (it begins with {first})"
     return (
-        f"payload: neither JSON nor zlib (it begins with {first}, {len(octets)} bytes): where it is encrypted or in another "
-        'format, decode = "module:function" names a function of yours that turns it into JSON'
+        f"payload: neither JSON nor zlib (it begins with {first}, {len(octets)} bytes): where it is encrypted or in "
+        'another format, decode = "module:function" names a function of yours that turns it into JSON'
     )
 
 

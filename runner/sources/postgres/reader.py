@@ -1,7 +1,7 @@
 """One reading of an event store in Postgres: what is settled, extracted, decoded and arranged, tenant by tenant.
 
-The order of the steps is the tail's (``tail.port``). Each store of a source (one, or one a tenant) has its own watermark
-and goes on by itself: what stops one is kept until the others are read, and raised then.
+The order of the steps is the tail's (``tail.port``). Each store of a source (one, or one a tenant) has its own
+watermark and goes on by itself: what stops one is kept until the others are read, and raised then.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from runner.sources.postgres.statement import Statement
 from runner.sources.postgres.store import described, indexed, resolve
 from runner.sources.postgres.tail import TailConfig
 from runner.sources.postgres.tail.choose import tail_for
+from runner.sources.postgres.tail.durability import Durability
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ class _Reading:
 
 
 class PostgresReader:
-    """A reader of one source. Its connections are closed when ``pieces`` ends, or by ``close``."""
+    """A reader of one source."""
 
     def __init__(self, source: PostgresSourceConfig, mark: Any = None) -> None:
         self._source, self._where = source, f"[sources.{source.name}]"
@@ -74,24 +75,24 @@ class PostgresReader:
         self._marks = read_marks(self._where, mark)
         self._readings: list[_Reading] = []
         self._stack = ExitStack()
-        self._connection: AnyConnection | None = None
+        self._durability: Durability | None = None
         self.failures: list[TenantFailure] = []
 
     # The port ---------------------------------------------------------------------------------------------------------
 
     def pieces(self) -> Iterator[Piece]:
-        with self._stack:
-            connection = self._opened("sync")
-            extraction = Extraction(self._where, lambda: self._connect("sync"), self._limits)
-            self._stack.callback(extraction.close)
-            for store in self._stores(connection):
-                try:
-                    reading = self._begun(connection, store)
-                    yield from self._read(connection, extraction, reading)
-                except RunnerError as error:
-                    if not store.tenant or isinstance(error, PostgresError) and connection.closed:
-                        raise
-                    self.failures.append(TenantFailure(store.tenant, error))
+        connection = self._opened("sync")
+        self._durability = Durability(connection, self._where)
+        extraction = Extraction(self._where, lambda: self._connect("sync"), self._limits)
+        self._stack.callback(extraction.close)
+        for store in self._stores(connection):
+            try:
+                reading = self._begun(connection, store)
+                yield from self._read(connection, extraction, reading)
+            except RunnerError as error:
+                if not store.tenant or (isinstance(error, PostgresError) and connection.closed):
+                    raise
+                self.failures.append(TenantFailure(store.tenant, error))
         if self.failures:
             raise self._failed()
 
@@ -103,7 +104,9 @@ class PostgresReader:
         return {"kind": "postgres", "preset": self._source.preset}
 
     def settle(self) -> None:
-        """Return when all that was handed out is durable in the store."""
+        if self._durability is not None:
+            self._durability.note()
+            self._durability.wait()
 
     def place(self, first: int, second: int) -> str:
         tables = sorted({r.store.name for r in self._readings}) or ["the store"]
@@ -114,7 +117,6 @@ class PostgresReader:
         return ()
 
     def close(self) -> None:
-        """Close the connections of a reading that is given up."""
         self._stack.close()
 
     # One source -------------------------------------------------------------------------------------------------------
@@ -126,7 +128,6 @@ class PostgresReader:
     def _opened(self, what: str) -> AnyConnection:
         connection = self._connect(what)
         self._stack.callback(connection.close)
-        self._connection = connection
         return connection
 
     def _stores(self, connection: AnyConnection) -> tuple[Store, ...]:

@@ -15,6 +15,7 @@ from runner.errors import ConfigError
 from runner.postgres import SQL, Composed, Identifier, Literal, types
 from runner.postgres.copy_out import CopyColumn
 from runner.sources.postgres.preset import Condition
+from runner.sources.postgres.store import authors_sql
 from runner.sources.postgres.tail import Relation
 
 if TYPE_CHECKING:
@@ -41,8 +42,14 @@ _INTS = ("int2", "int4", "int8", "numeric", "xid8")
 _TIMES = ("timestamptz", "timestamp")
 _NUMBERS = {"int2": types.INT2, "int4": types.INT4, "int8": types.INT8, "xid8": types.XID8, "oid": types.OID}
 _TEXTS = {
-    **{"text": types.TEXT, "varchar": types.VARCHAR, "bpchar": types.BPCHAR, "name": types.NAME, "uuid": types.UUID},
-    **{"json": types.JSON, "jsonb": types.JSONB, "numeric": types.NUMERIC},
+    "text": types.TEXT,
+    "varchar": types.VARCHAR,
+    "bpchar": types.BPCHAR,
+    "name": types.NAME,
+    "uuid": types.UUID,
+    "json": types.JSON,
+    "jsonb": types.JSONB,
+    "numeric": types.NUMERIC,
 }
 _UTC = pa.timestamp("us", "UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,10 +61,10 @@ class Statement:
     def __init__(self, store: Store) -> None:
         self._store = store
         for label in store.position:
-            kind = store.cells[label].type
-            if kind not in (*_INTS, *_TIMES):
+            name = store.cells[label].type
+            if name not in (*_INTS, *_TIMES):
                 raise ConfigError(
-                    f"[sources.{store.source}]: position is ordered by {label}, a column of type {kind}",
+                    f"[sources.{store.source}]: position is ordered by {label}, a column of type {name}",
                     hint="it takes integers, xid8 and timestamps",
                 )
         self.reasons, code = self._left_out()
@@ -78,7 +85,9 @@ class Statement:
 
     # Statements -------------------------------------------------------------------------------------------------------
 
-    def rows(self, condition: Composable, order: Composable, cut: tuple[int | None, int | None] = (None, None)) -> Composed:
+    def rows(
+        self, condition: Composable, order: Composable, cut: tuple[int | None, int | None] = (None, None)
+    ) -> Composed:
         """The rows that meet a condition, in an order, both over the labels.
 
         cut: low < first column of the order <= high.
@@ -93,7 +102,7 @@ class Statement:
         """FROM: every label as a column of r."""
         store = self._store
         if store.relation is None:
-            return SQL("({}) AS r").format(SQL(store.query))  # type: ignore[arg-type]  # the author's SQL
+            return SQL("({}) AS r").format(authors_sql(store.query))
         main = Identifier(store.relation.schema, store.relation.name)
         if not store.joins:
             return SQL("{} AS r").format(main)
@@ -123,7 +132,7 @@ class Statement:
         where = f"[sources.{store.source}]" + (f" tenant {store.tenant}" if store.tenant else "")
         only = self._only()
         if store.relation is None:
-            return Relation(where, SQL("({})").format(SQL(store.query)), store.position, alias=ALIAS)
+            return Relation(where, SQL("({})").format(authors_sql(store.query)), store.position, alias=ALIAS)
         name = (store.relation.schema, store.relation.name)
         rows, all_only = Identifier(*name), SQL(" AND ").join(only) if only else None
         return Relation(where, rows, store.position, name, all_only, alias=ALIAS)
@@ -156,7 +165,7 @@ class Statement:
 
     def _cut(self, low: int | None, high: int | None) -> list[Composable]:
         first = self._store.position[0]
-        made = []
+        made: list[Composable] = []
         if low is not None:
             made.append(SQL("{} > {}").format(Identifier(first), self.value(first, low)))
         if high is not None:
@@ -173,7 +182,8 @@ class Statement:
 
     def _left_out(self) -> tuple[tuple[str, ...], Composable | None]:
         """(what is left out, by code - 1; the expression of the code), where the server can tell."""
-        names, cases = [], []
+        names: list[str] = []
+        cases: list[Composable] = []
         for out in self._store.left_out:
             names.append(out.name)
             cases.append(self._condition(out.when))

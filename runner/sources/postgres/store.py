@@ -1,6 +1,6 @@
 """An event store found in a database: which relation, which columns of which types, and how its rows become events.
 
-Everything is looked up in the catalog; no row is read. What a preset leaves open (schema, table name, optional columns) and
+Everything is looked up in the catalog; no row is read. What a preset leaves open (schema, table, optional columns) and
 what the configuration sets in its place is settled here, so that the parts behind see one ``Store``.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.config.mapping import FieldMapping, Part, TimeMapping, path_text
 from runner.config.table import nearest
@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from runner.sources.postgres.preset import Condition, Join, LeftOut
     from runner.values import Path
 
-__all__ = ["STATEMENTS", "Cell", "Found", "Store", "described", "fits", "indexed", "relations", "resolve"]
+__all__ = [
+    "STATEMENTS",
+    "Cell",
+    "Found",
+    "Store",
+    "authors_sql",
+    "described",
+    "fits",
+    "indexed",
+    "relations",
+    "resolve",
+]
 
 STATEMENTS = named_sql("runner.sources.postgres", "store.sql")
 
@@ -169,6 +180,15 @@ def _one_each(source: str, chosen: Sequence[Found]) -> list[Found]:
     return list(by_schema.values())
 
 
+def authors_sql(query: str) -> SQL:
+    """A query of the configuration, which is SQL by its nature; it stands in parentheses wherever it is used.
+
+    It is first sent as a prepared statement, of which a server takes one only, and read in read-only transactions.
+    """
+    text: Any = query
+    return SQL(text)
+
+
 def indexed(connection: AnyConnection, store: Store) -> bool:
     """Whether an index serves the order of a store, so that ranges of it can be read without reading all."""
     if store.relation is None:
@@ -222,21 +242,16 @@ def _store(
 
 def _of_query(connection: AnyConnection, source: str, config: StoreConfig) -> Store:
     # Prepared, so that a text of several statements is refused by the server itself.
-    asked = SQL("SELECT * FROM ({}) AS m LIMIT 0").format(SQL(config.query))  # type: ignore[arg-type]  # the author's SQL
+    asked = SQL("SELECT * FROM ({}) AS m LIMIT 0").format(authors_sql(config.query))
     described = connection.execute(asked, prepare=True).description or []
     oids = {c.type_code for c in described}
-    types = {
-        oid: (name, kind) for oid, name, kind in connection.execute(STATEMENTS["types"], {"oids": list(oids)}).fetchall()
-    }
-    cells = {
-        c.name: Cell(c.name, "m", c.name, types[c.type_code][0], types[c.type_code][1] == "e") for c in described
-    }
+    rows = connection.execute(STATEMENTS["types"], {"oids": list(oids)}).fetchall()
+    types = {oid: (name, kind) for oid, name, kind in rows}
+    cells = {c.name: Cell(c.name, "m", c.name, types[c.type_code][0], types[c.type_code][1] == "e") for c in described}
     return _mapped(source, config, None, cells, "the query")
 
 
-def _mapped(
-    source: str, config: StoreConfig, preset: Preset | None, cells: Mapping[str, Cell], where: str
-) -> Store:
+def _mapped(source: str, config: StoreConfig, preset: Preset | None, cells: Mapping[str, Cell], where: str) -> Store:
     """The store's mappings: the configuration's, else the preset's, each looked up among the columns."""
     known = _Fields(source, cells, preset.optional if preset is not None else frozenset(), where)
     of = preset
@@ -315,4 +330,3 @@ class _Fields:
                     return None
                 self.need(f"{key} ({path_text(path)})", path[0])
         return mapping
-
