@@ -12,6 +12,16 @@ from psycopg.types.json import Json, Jsonb
 
 from runner.postgres.connection import AnyConnection, connect
 from runner.postgres.errors import redacted, translated
+from runner.postgres.rights import (
+    SchemaRights,
+    TableRights,
+    grant,
+    schema_rights,
+    sequence_readable,
+    statement,
+    table_rights,
+)
+from runner.postgres.server import Pooling, ServerFacts, pooling, server_facts
 from runner.postgres.settings import ConnectionSettings
 from runner.postgres.statements import named_sql, qualified
 
@@ -28,11 +38,22 @@ __all__ = [
     "Jsonb",
     "Literal",
     "Placeholder",
+    "Pooling",
+    "SchemaRights",
+    "ServerFacts",
+    "TableRights",
     "TransactionStatus",
     "connect",
+    "grant",
     "named_sql",
+    "pooling",
     "qualified",
     "redacted",
+    "schema_rights",
+    "sequence_readable",
+    "server_facts",
     "sql",
+    "statement",
+    "table_rights",
     "translated",
 ]
