@@ -83,3 +83,13 @@ def test_a_full_map_refuses_a_new_key_and_finds_the_old_ones() -> None:
     assert key_row(keys, (99,)) == (-1, False)
     assert [key_row(keys, (n,)) for n in range(16)] == [(n, False) for n in range(16)]
     assert len(keys.slots) * 6 // 10 >= 16
+
+
+def test_keys_that_share_words_are_told_apart_where_their_slots_meet() -> None:
+    """Child rows of one aggregate, in a map so full that neighbours are compared all the time."""
+    wanted = [(7, n, 0) for n in range(400)] + [(n, 7, 1) for n in range(400)] + [(7, 7, n) for n in range(2, 400)]
+    one_by_one, at_once = KeyRows(3, 2_000), KeyRows(3, 2_000)
+    assert [key_row(one_by_one.keys, key) for key in wanted] == [(n, True) for n in range(len(wanted))]
+    assert [key_row(one_by_one.keys, key) for key in wanted] == [(n, False) for n in range(len(wanted))]
+    assert at_once.enter(np.array(wanted, np.int64)).tolist() == list(range(len(wanted)))
+    assert at_once.enter(np.array(wanted[::-1], np.int64)).tolist() == list(range(len(wanted)))[::-1]
