@@ -6,11 +6,12 @@ over the rest by ``overlay`` before anything is read here.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from runner.config.places import CONNECTION_SETTINGS, has_connection, read_connection
+from runner.config.comparison import CompareConfig, identifier, proposed_variable, read_compare
+from runner.config.hand_over import HandOverConfig, read_hand_over
+from runner.config.places import CONNECTION_SETTINGS, read_connection
 from runner.config.stores import STORE_SETTINGS, StoreConfig, read_store
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompareConfig",
+    "HandOverConfig",
     "PostgresReadModelsConfig",
     "PostgresSourceConfig",
     "PublishConfig",
@@ -29,9 +31,6 @@ __all__ = [
     "read_postgres_source",
     "read_publish",
 ]
-
-NAME_BYTES = 63
-"""What Postgres keeps of a name."""
 
 
 @dataclass(frozen=True)
@@ -73,24 +72,17 @@ class PostgresReadModelsConfig:
 
 @dataclass(frozen=True)
 class PublishConfig:
-    """[publish.NAME]: how one read model comes into its table. table: "" is the read model's name."""
+    """[publish.NAME]: how one read model comes into its table. table: "" is the read model's name.
+
+    per_tenant_schema: a table in the schema of each tenant, which is called as the tenant is, in the place of one for
+    all.
+    """
 
     name: str
     table: str = ""
     publish: Literal["switch", "in-place"] = "switch"
-
-
-@dataclass(frozen=True)
-class CompareConfig:
-    """[compare.NAME]: the table of the application that a read model is compared with.
-
-    connection: where it is; None is the database of the read models. schema: "" is found by the search path.
-    """
-
-    name: str
-    table: str
-    schema: str = ""
-    connection: ConnectionSettings | None = None
+    hand_over: HandOverConfig | None = None
+    per_tenant_schema: bool = False
 
 
 def read_postgres_source(name: str, table: Table, root: Path) -> PostgresSourceConfig:
@@ -99,7 +91,7 @@ def read_postgres_source(name: str, table: Table, root: Path) -> PostgresSourceC
         raise table.wrong("", "has no usable name")
     if table.has("files"):
         raise table.wrong("files", "and preset are both set", "files are read by their own keys, a store by its preset")
-    connection = read_connection(table, root, _variable(name))
+    connection = read_connection(table, root, proposed_variable(name))
     table.only(*STORE_SETTINGS, *CONNECTION_SETTINGS)
     namespace = table.text("namespace") if table.has("namespace") else None
     if namespace is not None and "\x1f" in namespace:
@@ -113,7 +105,7 @@ def read_postgres_read_models(table: Table, root: Path) -> PostgresReadModelsCon
     """Check [read_models.postgres]. Raises ConfigError."""
     made = PostgresReadModelsConfig(
         connection=read_connection(table, root, "READS_URL"),
-        schema=_identifier(table, "schema", "public"),
+        schema=identifier(table, "schema", "public"),
         connections=table.number("max_connections", 2, 1),
         lock_seconds=table.seconds("lock_timeout", 0.2),
         switch_seconds=table.seconds("switch_timeout", 60.0),
@@ -125,34 +117,11 @@ def read_postgres_read_models(table: Table, root: Path) -> PostgresReadModelsCon
 def read_publish(name: str, table: Table) -> PublishConfig:
     """Check one [publish.NAME]. Raises ConfigError."""
     made = PublishConfig(
-        name, _identifier(table, "table", ""), table.choice("publish", "switch", ("switch", "in-place"))
-    )
-    table.done()
-    return made
-
-
-def read_compare(name: str, table: Table, root: Path) -> CompareConfig:
-    """Check one [compare.NAME]. Raises ConfigError."""
-    if not table.has("table"):
-        raise table.wrong("table", "is missing", 'write table = "orders", the table of the application')
-    made = CompareConfig(
         name,
-        _identifier(table, "table", ""),
-        _identifier(table, "schema", ""),
-        read_connection(table, root, _variable(name)) if has_connection(table) else None,
+        identifier(table, "table", ""),
+        table.choice("publish", "switch", ("switch", "in-place")),
+        hand_over=read_hand_over(table),
+        per_tenant_schema=table.flag("per_tenant_schema"),
     )
     table.done()
     return made
-
-
-def _variable(name: str) -> str:
-    """The environment variable to propose for a table's name."""
-    return f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_').upper() or 'POSTGRES'}_URL"
-
-
-def _identifier(table: Table, key: str, default: str) -> str:
-    """A name in Postgres: any text without NUL that it does not cut."""
-    value = table.text(key, default)
-    if "\0" in value or len(value.encode()) > NAME_BYTES:
-        raise table.wrong(key, f"is {value!r}", f"Postgres takes names of at most {NAME_BYTES} bytes")
-    return value
