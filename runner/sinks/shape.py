@@ -77,6 +77,8 @@ class Shape:
     """The log's stored type names when the rows were folded."""
     scopes: tuple[tuple[str, str], ...] = ()
     """The log's (source, tenant) pairs when the rows were folded."""
+    required: tuple[str, ...] = ()
+    """The columns that are never None; tables in databases say so too."""
 
     def __post_init__(self) -> None:
         # One form only, so that equal shapes compare equal also after a way through JSON.
@@ -131,6 +133,7 @@ class Shape:
             "identity": list(self.identity),
             "merged": self.merged,
             "indexes": [list(i) for i in self.indexes],
+            "required": list(self.required),
             "log": {
                 "id": self.log_id,
                 "partitions": self.partitions,
@@ -159,6 +162,7 @@ class Shape:
             partitions=log["partitions"],
             types=tuple(log["types"]),
             scopes=tuple((s[0], s[1]) for s in log["scopes"]),
+            required=tuple(data["required"]),
         )
 
 

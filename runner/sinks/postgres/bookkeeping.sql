@@ -1,0 +1,132 @@
+-- What the runner knows of its tables, in the read models' database. Format 1.
+
+-- name: exists
+SELECT to_regclass('projection_runner.tables') IS NOT NULL AND to_regclass('projection_runner.read_models') IS NOT NULL;
+
+-- name: exclusive
+-- Two runs that begin at once would both make the schema, or the same table.
+SELECT pg_advisory_xact_lock(7236402183390143089);
+
+-- name: schema_exists
+SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s);
+
+-- name: create_schema
+CREATE SCHEMA projection_runner;
+
+-- name: create
+COMMENT ON SCHEMA projection_runner IS 'Bookkeeping of the projection runner, format 1';
+CREATE TABLE projection_runner.tables (
+    read_model text NOT NULL,
+    schema_name text NOT NULL,
+    table_name text NOT NULL,
+    tenant text NOT NULL,
+    version integer NOT NULL,
+    revision integer NOT NULL,
+    position bigint NOT NULL,
+    fingerprint text NOT NULL,
+    log_id text NOT NULL,
+    job_id text NOT NULL,
+    relid oid NOT NULL UNIQUE,
+    complete boolean NOT NULL DEFAULT false,
+    made_of text NOT NULL,
+    columns jsonb NOT NULL,
+    names jsonb NOT NULL DEFAULT '{}',
+    changed timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (read_model, schema_name, table_name, version)
+);
+COMMENT ON TABLE projection_runner.tables IS
+    'Tables of the runner: live, former and being loaded. relid: which table; made_of: digest of its columns; '
+    'names: its indexes'' and statistics'' own names and those they have while the table is live';
+CREATE TABLE projection_runner.loaded (
+    relid oid NOT NULL,
+    partition integer NOT NULL,
+    digest text NOT NULL,
+    rows bigint NOT NULL,
+    PRIMARY KEY (relid, partition)
+);
+COMMENT ON TABLE projection_runner.loaded IS 'Partitions that are in a table whose load has not finished';
+-- Which version is live is what the name stands for now, not what it stood for in the reader's snapshot: so it is asked
+-- by functions that look past the snapshot, and a REPEATABLE READ reader has the checkpoint of the rows it sees.
+CREATE VIEW projection_runner.read_models AS
+SELECT read_model, schema_name, table_name, tenant, version, revision, position, fingerprint, log_id, job_id, changed
+FROM projection_runner.tables
+WHERE (pg_catalog.pg_identify_object('pg_catalog.pg_class'::pg_catalog.regclass, relid, 0)).identity
+    = pg_catalog.format('%I.%I', schema_name, table_name);
+COMMENT ON VIEW projection_runner.read_models IS
+    'The checkpoint of each read model: its rows reflect every event up to position';
+GRANT USAGE ON SCHEMA projection_runner TO PUBLIC;
+GRANT SELECT ON projection_runner.read_models TO PUBLIC;
+
+-- name: states
+SELECT read_model, schema_name, table_name, tenant, version, revision, position, fingerprint, log_id, job_id
+FROM projection_runner.read_models
+ORDER BY read_model, schema_name, table_name;
+
+-- name: live
+SELECT t.read_model, t.version, t.revision, t.position, t.fingerprint, t.relid, t.columns, t.names
+FROM projection_runner.tables AS t
+WHERE t.relid = %(relid)s;
+
+-- name: of_version
+SELECT relid, revision, position, fingerprint, log_id, complete, made_of,
+    (SELECT relname FROM pg_class WHERE oid = relid) AS relname,
+    (pg_identify_object('pg_class'::regclass, relid, 0)).identity = format('%%I.%%I', schema_name, table_name) AS is_live
+FROM projection_runner.tables
+WHERE read_model = %(name)s AND schema_name = %(schema)s AND table_name = %(table)s AND version = %(version)s;
+
+-- name: of_model
+SELECT t.schema_name, t.table_name, t.version, t.relid, c.relname, n.nspname,
+    (pg_identify_object('pg_class'::regclass, t.relid, 0)).identity = format('%%I.%%I', t.schema_name, t.table_name)
+FROM projection_runner.tables AS t
+LEFT JOIN pg_class AS c ON c.oid = t.relid
+LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE t.read_model = %(name)s
+ORDER BY t.schema_name, t.table_name, t.version;
+
+-- name: note_table
+INSERT INTO projection_runner.tables (
+    read_model, schema_name, table_name, tenant, version, revision, position, fingerprint, log_id, job_id, relid,
+    made_of, columns
+)
+VALUES (
+    %(name)s, %(schema)s, %(table)s, %(tenant)s, %(version)s, %(revision)s, %(position)s, %(fingerprint)s, %(log_id)s,
+    %(job_id)s, %(relid)s, %(made_of)s, %(columns)s
+);
+
+-- name: forget_table
+WITH gone AS (DELETE FROM projection_runner.tables WHERE relid = %(relid)s RETURNING relid)
+DELETE FROM projection_runner.loaded WHERE relid IN (SELECT relid FROM gone) OR relid = %(relid)s;
+
+-- name: finished_partitions
+SELECT partition, digest FROM projection_runner.loaded WHERE relid = %(relid)s;
+
+-- name: note_partition
+INSERT INTO projection_runner.loaded VALUES (%(relid)s, %(partition)s, %(digest)s, %(rows)s);
+
+-- name: note_complete
+WITH done AS (DELETE FROM projection_runner.loaded WHERE relid = %(relid)s)
+UPDATE projection_runner.tables
+SET complete = true, revision = %(revision)s, position = %(position)s, job_id = %(job_id)s, names = %(names)s,
+    changed = now()
+WHERE relid = %(relid)s;
+
+-- name: note_names
+UPDATE projection_runner.tables SET names = %(names)s WHERE relid = %(relid)s;
+
+-- name: lock_row
+SELECT version, revision, position, fingerprint, log_id FROM projection_runner.tables WHERE relid = %(relid)s FOR UPDATE;
+
+-- name: checkpoint
+UPDATE projection_runner.tables
+SET revision = %(revision)s, position = %(position)s, job_id = %(job_id)s, changed = now()
+WHERE relid = %(relid)s;
+
+-- name: adopt
+-- After a restore from a dump the same tables have other numbers.
+UPDATE projection_runner.tables AS t
+SET relid = now_is.oid
+FROM pg_class AS now_is
+JOIN pg_namespace AS n ON n.oid = now_is.relnamespace
+WHERE n.nspname = t.schema_name AND now_is.relname = t.table_name AND now_is.relkind = 'r'
+    AND t.read_model = %(name)s AND t.version = %(version)s
+    AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relid);
