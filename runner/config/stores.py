@@ -24,9 +24,10 @@ STORES = (
     *("marten", "message-db", "eventsourcing", "eventsourcing-dcb", "emmett", "spatie", "axon", "commanded"),
     *("rails-event-store", "eventuous", "custom"),
 )
-TAILS = ("xid", "gaps", "serialised", "time")
-"""xid: a column holds the writing transaction. gaps: the INSERT draws the position from a sequence. serialised: a
-writer waits until the one before it has committed. time: neither; a gap is passed by after a while."""
+TAILS = ("xid", "gaps", "sessions", "serialised", "time")
+"""xid: a column holds the writing transaction. gaps: the INSERT draws the position from a sequence. sessions: it does,
+and sessions keep blocks of it. serialised: a writer waits until the one before it has committed. time: none of these; a
+gap is passed by after a while."""
 ENCODINGS = ("auto", "json", "zlib", "gzip", "hook")
 STORE_SETTINGS = (
     *("preset", "schema", "schemas", "table", "query", "aggregate_id", "type", "version", "recorded_at", "position"),
@@ -43,6 +44,20 @@ class Limits:
     rows_per_second: int = 0
     statement_seconds: float = 3600.0
     replica_lag_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class TailSettings:
+    """How the newest rows are known to be whole. rule: of TAILS, "" is the preset's. Times in seconds.
+
+    grace: how old a gap must be to be passed by time. window: how long it is asked for again. sequence: that the
+    position is drawn from, where the column's default does not tell.
+    """
+
+    rule: str = ""
+    grace: float = 10.0
+    window: float = 7 * 86_400.0
+    sequence: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +87,7 @@ class StoreConfig:
     types: tuple[str, ...] = ()
     archived: bool = False
     commands: bool = False
-    tail: str = ""
+    tail: TailSettings = TailSettings()
     decode: str = ""
     on_bad_line: Literal["stop", "reject"] = "stop"
     limits: Limits = Limits()
@@ -112,16 +127,16 @@ def read_store(table: Table) -> StoreConfig:
         types=table.texts("types"),
         archived=table.flag("archived"),
         commands=table.flag("commands"),
-        tail=table.choice("tail", "", ("", *TAILS)),
+        tail=_tail(table),
         decode=_hook(table),
         on_bad_line=table.choice("on_bad_line", "stop", ("stop", "reject")),
         limits=_limits(table),
     )
     if made.aggregates and preset != "eventsourcing-dcb":
         raise table.wrong("aggregates", "goes with a store whose events have tags", "streams takes patterns of streams")
-    if custom and not made.tail:
+    if custom and not made.tail.rule:
         raise table.wrong("tail", "is missing", f"write one of {', '.join(TAILS)}: how the newest rows are known whole")
-    if made.tail == "xid" and custom and len(made.position) != 2:
+    if made.tail.rule == "xid" and custom and len(made.position) != 2:
         raise table.wrong("position", "takes the transaction's column and the position's", 'tail = "xid" needs both')
     if encoding == "hook" and not made.decode:
         raise table.wrong("decode", "is missing", 'encoding = "hook" needs decode = "module:function"')
@@ -172,6 +187,20 @@ def _payload(table: Table, custom: bool) -> tuple[Path, bool, Any]:
     if custom and not path:
         raise table.wrong("payload.column", "is missing")
     return path, optional, encoding
+
+
+def _tail(table: Table) -> TailSettings:
+    value = table.take("tail", "")
+    inner = Table(table.file, f"{table.where}.tail", {"rule": value} if isinstance(value, str) else value)
+    inner.only("rule", "grace", "window", "sequence")
+    made = TailSettings(
+        inner.choice("rule", "", ("", *TAILS)),
+        inner.seconds("grace", TailSettings.grace),
+        inner.seconds("window", TailSettings.window),
+        inner.text("sequence"),
+    )
+    inner.done()
+    return made
 
 
 def _hook(table: Table) -> str:

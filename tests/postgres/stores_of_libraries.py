@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config import load_config, load_definitions
+from runner.config.postgres import read_postgres_source
+from runner.config.table import Table
 from runner.jobs.rebuild import rebuild
 from runner.jobs.sync import sync
 from runner.log import Log
 from runner.positions import START, PartitionId
 from runner.sinks.read_models import ReadModels
+from runner.sources import open_source
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from fixtures_postgres import Database
 
-    from runner.config import Config
+    from runner.config import Config, PostgresSourceConfig
     from runner.jobs.sync import SyncReport
 
-__all__ = ["Project", "toml"]
+__all__ = ["Project", "read", "store", "toml"]
 
 TOML = """
 [project]
@@ -88,3 +93,16 @@ class Project:
     def mark(self, source: str = "store") -> Any:
         found = Log.open(self.config.log.path).manifest.source(source)
         return None if found is None else found.mark["reader"]
+
+
+def store(database: Database, name: str = "store", **keys: Any) -> PostgresSourceConfig:
+    """A source over a database, of the keys that runner.toml would have."""
+    table = Table(Path("runner.toml"), f"sources.{name}", {**keys, "url_env": database.env})
+    return read_postgres_source(name, table, Path())
+
+
+def read(database: Database, mark: Any = None, name: str = "store", **keys: Any) -> tuple[list[dict[str, Any]], Any]:
+    """(the events of one reading, the mark behind them)."""
+    with closing(open_source(store(database, name, **keys), mark)) as reader:
+        events = [e for piece in reader.pieces() for e in piece.events.to_pylist()]
+        return events, json.loads(json.dumps(reader.mark()))

@@ -140,9 +140,17 @@ def _inflate(octets: bytes, encoding: str) -> bytes:
         if not inflater.eof:
             raise ValueError("its compressed data does not end")
         return out
-    if octets.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"'):
+    if octets.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"', b"n", b"t", b"f") and _is_json(octets):
         return octets
     raise ValueError("unknown")
+
+
+def _is_json(octets: bytes) -> bool:
+    try:
+        json.loads(octets)
+    except ValueError:
+        return octets.lstrip(b" \t\r\n")[:1] == b"{"
+    return True
 
 
 def _unknown(octets: bytes, error: str, encoding: str) -> str:

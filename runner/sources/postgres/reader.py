@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -145,7 +146,7 @@ class PostgresReader:
             store,
             statement,
             Arranger(store, statement, decoder),
-            tail_for(TailConfig(store.tail), statement.tail_relation(), mark.tail),
+            tail_for(_tail_config(store), statement.tail_relation(), mark.tail),
             cuttable,
             mark,
             left_out=dict(mark.left_out),
@@ -236,6 +237,13 @@ class PostgresReader:
         if reason.startswith("payload: neither JSON"):
             return f"see decode of {self._where} in runner.toml"
         return 'mend the row or the mapping, or set on_bad_line = "reject" to leave such rows out'
+
+
+def _tail_config(store: Store) -> TailConfig:
+    own = store.config.tail
+    return TailConfig(
+        store.tail, grace=timedelta(seconds=own.grace), window=timedelta(seconds=own.window), sequence=own.sequence
+    )
 
 
 def _shown(batch: pa.RecordBatch, row: int) -> str:

@@ -280,7 +280,7 @@ def _mapped(source: str, config: StoreConfig, preset: Preset | None, cells: Mapp
             for out in (of.left_out if of else ())
             if known.has(out.when.label) and not (out.setting and getattr(config, out.setting))
         ),
-        tail=config.tail or (of.tail if of else ""),
+        tail=config.tail.rule or (of.tail if of else ""),
         memberships=of.memberships if of and config.aggregate_id is None else "",
         without_aggregate=of.without_aggregate if of else "",
         default_tenants=of.default_tenants if of else frozenset(),
