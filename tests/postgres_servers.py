@@ -277,6 +277,8 @@ class PostgresServer:
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, self.folder / "install" / libraries.name)
+        for folder in (self.folder / "install", installed.parent):
+            folder.chmod(0o755)
         self.bin = installed / "bin"
 
     def _watch(self) -> None:

@@ -13,6 +13,7 @@ import psycopg
 from runner.errors import PostgresDenied
 from runner.postgres.errors import error_of
 from runner.postgres.settings import parameters
+from runner.secrets import keep_secret
 
 if TYPE_CHECKING:
     from runner.config.connection import ConnectionSettings
@@ -92,9 +93,12 @@ def _open(settings: ConnectionSettings, what: str, timeout: int, *, prepare: boo
     found: dict[str, Any] = {"connect_timeout": str(timeout), **_ALIVE, **parameters(settings, again=again)}
     found["application_name"] = _name(what)
     try:
-        return psycopg.connect(autocommit=True, prepare_threshold=5 if prepare else None, **found)
+        connection = psycopg.connect(autocommit=True, prepare_threshold=5 if prepare else None, **found)
     except psycopg.Error as error:
         raise error_of(error, settings.where) from None
+    # One that libpq itself has found, in a service or a passfile.
+    keep_secret(connection.info.password)
+    return connection
 
 
 def _name(what: str) -> str:

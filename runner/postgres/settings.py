@@ -19,6 +19,7 @@ from runner.secrets import keep_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 __all__ = ["ConnectionSettings", "parameters"]
 
@@ -41,15 +42,23 @@ def parameters(settings: ConnectionSettings, *, again: bool = False) -> dict[str
     single = {"host": settings.host, "port": settings.port, "user": settings.user, "dbname": settings.database}
     found |= {name: str(value) for name, value in single.items() if value}
     if settings.passfile is not None:
-        if not settings.passfile.is_file():
-            raise ConfigError(f"{settings.where} passfile: there is no file {settings.passfile}")
+        _check_passfile(settings.where, settings.passfile)
         found["passfile"] = str(settings.passfile)
     if settings.password_env:
         found["password"] = _environment(settings, settings.password_env, "a password")
     if settings.password_command:
         found["password"] = password_from_command(settings.where, settings.password_command, again=again)
-    keep_secret(found.get("password", ""), found.get("sslpassword", ""))
+    # What libpq takes by itself where nothing else is said is no less a secret.
+    keep_secret(found.get("password", ""), found.get("sslpassword", ""), os.environ.get("PGPASSWORD", ""))
     return found
+
+
+def _check_passfile(where: str, file: Path) -> None:
+    """libpq passes over a file that others can read, and says so on stderr alone."""
+    if not file.is_file():
+        raise ConfigError(f"{where} passfile: there is no file {file}")
+    if os.name == "posix" and file.stat().st_mode & 0o077:
+        raise ConfigError(f"{where} passfile: {file} can be read by others", hint=f"chmod 600 {file}")
 
 
 def _environment(settings: ConnectionSettings, name: str, what: str) -> str:
@@ -74,12 +83,17 @@ def _of_url(settings: ConnectionSettings, text: str) -> Mapping[str, str]:
         raise ConfigError(f"{of} holds a URL, but not of Postgres", hint="it begins with postgresql://")
     elif "=" not in text:
         raise ConfigError(
-            f"{of} holds neither a URL nor keywords", hint="put a URL into it, postgresql://..., or keywords, host=... dbname=..."
+            f"{of} holds neither a URL nor keywords",
+            hint="put a URL into it, postgresql://..., or keywords, host=... dbname=...",
         )
     try:
         found = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
     except psycopg.Error:
-        hint = _ENCODE if text.startswith(SCHEMES) else "a value with spaces stands in single quotes, and a quote or \\ in it behind a \\"
+        hint = (
+            _ENCODE
+            if text.startswith(SCHEMES)
+            else "a value with spaces stands in single quotes, and a quote or \\ in it behind a \\"
+        )
         raise ConfigError(f"{of} cannot be read as a connection string", hint=hint) from None
     for port in filter(None, found.get("port", "").split(",")):
         if not port.isdigit():

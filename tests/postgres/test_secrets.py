@@ -74,6 +74,10 @@ def test_a_password_apart_from_the_address(database: Database, tmp_path: Path, m
     passfile.chmod(0o600)
     assert who(ConnectionSettings("[x]", passfile=passfile, **place)) == role.name
 
+    passfile.chmod(0o644)
+    with pytest.raises(ConfigError, match=r"pgpass can be read by others \(chmod 600"):
+        who(ConnectionSettings("[x]", passfile=passfile, **place))
+
     (service := tmp_path / "services").write_text(
         f"[bank]\nhost={database.server.folder}\ndbname={database.name}\nuser={role.name}\npassword={NASTY}\n",
         encoding="utf-8",
@@ -305,7 +309,12 @@ def test_the_servers_words_for_a_lacking_privilege(database: Database) -> None:
 def test_nothing_is_written_or_shown_by_whole_commands(database: Database, tmp_path: Path) -> None:
     """Commands run with a right URL, a wrong one, and keywords; all that they wrote, and what ps shows, is searched."""
     needs_own(database)
-    role = database.role(password=NASTY)
+    database.sql(
+        "CREATE TABLE bank_events (originator_id uuid, originator_version bigint, topic text, state bytea, "
+        "notification_id bigserial PRIMARY KEY); "
+        """INSERT INTO bank_events VALUES (gen_random_uuid(), 1, 'a:B.C', '{"a": 1}')"""
+    )
+    role = database.role("GRANT SELECT ON bank_events TO {role}", password=NASTY)
     good = database.server.url_of(database.name, user=role.name, password=NASTY)
     urls = {
         "good": good,
@@ -314,12 +323,13 @@ def test_nothing_is_written_or_shown_by_whole_commands(database: Database, tmp_p
         "keywords": f"host={tmp_path}/none user={role.name} password={NASTY}",
     }
     (tmp_path / "runner.toml").write_text(
-        '[sources.bank]\npreset = "emmett"\nurl_env = "BANK_URL"\n[read_models.postgres]\nurl_env = "READS_URL"\n'
+        '[sources.bank]\npreset = "eventsourcing"\nurl_env = "BANK_URL"\n'
+        '[read_models.postgres]\nurl_env = "READS_URL"\n'
     )
     outputs = []
     for url in urls.values():
         environment = {**os.environ, "BANK_URL": url, "READS_URL": url}
-        for command in (["doctor", "--json"], ["sync"], ["inspect", "bank", "--debug"], ["sync", "--debug"]):
+        for command in (["doctor", "--json"], ["sync", "--debug"]):
             done = subprocess.run(
                 [sys.executable, "-m", "runner", *command],
                 capture_output=True,
@@ -334,6 +344,8 @@ def test_nothing_is_written_or_shown_by_whole_commands(database: Database, tmp_p
     written = "\n".join(outputs)
     assert [piece for piece in pieces(NASTY) if piece in written] == []
     assert "[sources.bank]" in written
+    assert (tmp_path / "log" / "manifest.json").exists()
+    assert list((tmp_path / "state").iterdir())
 
 
 def test_the_process_list_shows_no_secret(database: Database) -> None:
