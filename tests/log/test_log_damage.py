@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import log_cases as cases
@@ -185,6 +186,23 @@ def test_audit_sees_an_exchanged_manifest(path: Path) -> None:
         other = path / "manifests" / f"{log.manifest.number - 2:010d}.json"
         older.write_bytes(other.read_bytes())
         assert any("is not the manifest" in line for line in audit(log).findings)
+
+
+def test_audit_sees_a_segment_that_was_put_in_later(path: Path) -> None:
+    """A manifest written anew, with a good checksum: the chain over the segments does not hold any more."""
+    with LogWriter.open(path) as writer:
+        for k in (99, 100):
+            writer.append("s", cases.arrival([cases.Row("z", place=(0, k))]))
+            writer.commit("s", k)
+    with Log.open(path) as log:
+        manifest = log.manifest
+    first, second, third = manifest.segments
+    forged = replace(second, chain="0" * 64)
+    (path / "manifest.json").write_bytes(replace(manifest, segments=(first, forged, third)).to_bytes())
+    with Log.open(path) as log:
+        assert audit(log).findings == tuple(
+            f"{segment.id}: its place in the SHA-256 chain is wrong" for segment in (second, third)
+        )
 
 
 def test_files_exchanged_between_logs(path: Path, tmp_path: Path) -> None:

@@ -101,6 +101,18 @@ def test_a_catch_up_of_a_version_that_is_no_longer_live_cannot_publish(accounts:
     assert live.position == 2
 
 
+def test_rows_folded_from_an_older_state_cannot_publish(accounts: Accounts) -> None:
+    """The lock keeps others away; this refuses them where a lock does not hold, and a claim that publishes twice."""
+    accounts.rebuild({"a": 1}, 1)
+    with accounts.models.begin_update(accounts.shape) as claim:
+        accounts.models.publish_update([claim.built(Position(2), [])])
+        with pytest.raises(ReadModelError, match="revision 1 is live, no longer version 1, revision 0"):
+            accounts.models.publish_update([claim.built(Position(3), [])])
+    live = accounts.models.live("accounts")
+    assert live is not None
+    assert (live.revision, live.position) == (1, 2)
+
+
 def test_two_rebuilds_one_after_another_cannot_publish_one_version_twice(accounts: Accounts) -> None:
     with accounts.models.begin_rebuild(accounts.shape) as claim:
         built = claim.built(Position(1), [])
