@@ -18,7 +18,7 @@ from runner.errors import ConfigError, EventTwice, SourceError
 from runner.jobs.context import recorded
 from runner.jobs.ledger import NewJob
 from runner.jobs.preparing import ledger_of
-from runner.log import LogWriter, Room
+from runner.log import Log, LogWriter, Room
 from runner.positions import START, Position
 from runner.sources import open_source
 from runner.sources.rejects import Rejects
@@ -138,7 +138,8 @@ class _Sync:
         self._known_events = 0 if known is None else known.events
         # A source without events in the log begins anew, so its mapping may be mended until one fits.
         mark = known.mark or {} if known is not None and known.events else {}
-        self._reader: SourceReader = open_source(source, mark.get("reader"))
+        self._log = Log.open(writer.path)
+        self._reader: SourceReader = open_source(source, mark.get("reader"), self._log)
         self._before = int(mark.get("rejected", 0))
         path = config.state.path / "rejects" / f"{quote(source.name, safe='')}.ndjson"
         self._rejects = Rejects(path, self._before, int(mark.get("rejects_octets", 0)))
@@ -148,7 +149,7 @@ class _Sync:
 
     def report(self) -> SourceReport:
         """Read the source to its end."""
-        with closing(self._reader):
+        with self._log, closing(self._reader):
             return self._read()
 
     def _read(self) -> SourceReport:

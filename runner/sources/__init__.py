@@ -10,17 +10,20 @@ from runner.sources.port import BadLine, Piece, SourceReader, UnfinishedLine
 
 if TYPE_CHECKING:
     from runner.config import PostgresSourceConfig, SourceConfig
+    from runner.log import Log
 
 __all__ = ["BadLine", "Piece", "SourceReader", "UnfinishedLine", "open_source"]
 
 
-def open_source(source: SourceConfig | PostgresSourceConfig, mark: Any = None) -> SourceReader:
-    """A reader that goes on from ``mark`` (None: from the beginning). Raises SourceError, SourceChanged."""
+def open_source(source: SourceConfig | PostgresSourceConfig, mark: Any = None, log: Log | None = None) -> SourceReader:
+    """A reader that goes on from ``mark`` (None: from the beginning). log: as it stands at that mark, for sources that
+    compare its tail with what they have. Raises SourceError, SourceChanged.
+    """
     # The readers load Numba and Arrow, and psycopg only where it is needed.
     if source.format == "postgres":
         from runner.sources.postgres.reader import open_postgres
 
-        return open_postgres(source, mark)
+        return open_postgres(source, mark, log)
     from runner.sources.files import open_files
 
     return open_files(source, mark)

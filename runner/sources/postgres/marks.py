@@ -6,7 +6,7 @@ source that is not divided into tenants has the one called "".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import SourceError
@@ -24,12 +24,16 @@ FORMAT = 1
 @dataclass
 class StoreMark:
     """Of one store. after: the place of the last row that was handed out. mapping: how rows become events; it may not
-    change. left_out: how many rows were no events, by what they were."""
+    change. left_out: how many rows were no events, by what they were. identity: which server and table it was.
+    stopped: tenants of a column whose rows behind a place were not taken, and that place (None: all of them).
+    """
 
     after: Place | None = None
     tail: Any = None
     mapping: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    identity: Mapping[str, Any] | None = None
+    stopped: Mapping[str, Place | None] = field(default_factory=dict)
 
     def of(self, mapping: Mapping[str, str], where: str) -> StoreMark:
         """The mark of a store that is read with this mapping. Raises SourceError where rows were read with another."""
@@ -42,11 +46,7 @@ class StoreMark:
                         f"{former or 'none'}",
                         hint="set it back, or sync into a new log directory",
                     )
-        return StoreMark(self.after, self.tail, dict(mapping), dict(self.left_out))
-
-    def behind(self, tail: Any, left_out: Mapping[str, int]) -> StoreMark:
-        """As it stands now."""
-        return StoreMark(self.after, tail, self.mapping, dict(left_out))
+        return replace(self, mapping=dict(mapping))
 
 
 def read_marks(where: str, value: Any) -> dict[str, StoreMark]:
@@ -60,10 +60,19 @@ def read_marks(where: str, value: Any) -> dict[str, StoreMark]:
         )
     return {
         tenant: StoreMark(
-            None if m["after"] is None else tuple(m["after"]), m["tail"], m["mapping"], m.get("left_out", {})
+            _place(m["after"]),
+            m["tail"],
+            m["mapping"],
+            m["left_out"],
+            m["identity"],
+            {name: _place(place) for name, place in m["stopped"].items()},
         )
         for tenant, m in value["tenants"].items()
     }
+
+
+def _place(value: list[int] | None) -> Place | None:
+    return None if value is None else tuple(value)
 
 
 def written_marks(former: Mapping[str, StoreMark], now: Mapping[str, StoreMark]) -> Any:
@@ -77,6 +86,8 @@ def written_marks(former: Mapping[str, StoreMark], now: Mapping[str, StoreMark])
                 "tail": m.tail,
                 "mapping": dict(m.mapping),
                 "left_out": dict(m.left_out),
+                "identity": m.identity,
+                "stopped": {name: None if place is None else list(place) for name, place in m.stopped.items()},
             }
             for tenant, m in sorted(marks.items())
         },

@@ -20,6 +20,7 @@ from runner.log.arrival import NO_TIME
 from runner.postgres import connect, translated
 from runner.sources.port import BadLine, Piece
 from runner.sources.postgres.arrange import Arranger
+from runner.sources.postgres.comparison import check_against_log
 from runner.sources.postgres.extraction import Extraction
 from runner.sources.postgres.marks import StoreMark, read_marks, written_marks
 from runner.sources.postgres.payloads import Decoder
@@ -28,16 +29,18 @@ from runner.sources.postgres.store import described, indexed, resolve
 from runner.sources.postgres.tail import TailConfig
 from runner.sources.postgres.tail.choose import tail_for
 from runner.sources.postgres.tail.durability import Durability
+from runner.sources.postgres.tail.identity import StoreIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.config.postgres import PostgresSourceConfig
+    from runner.log import Log
     from runner.postgres import AnyConnection
     from runner.sources.port import UnfinishedLine
     from runner.sources.postgres.arrange import Arranged
     from runner.sources.postgres.store import Store
-    from runner.sources.postgres.tail import Settled, Span, Tail
+    from runner.sources.postgres.tail import Known, Settled, Span, Tail
 
 __all__ = ["PostgresReader", "TenantFailure", "open_postgres"]
 
@@ -70,7 +73,9 @@ class _Reading:
 class PostgresReader:
     """A reader of one source."""
 
-    def __init__(self, source: PostgresSourceConfig, mark: Any = None) -> None:
+    def __init__(self, source: PostgresSourceConfig, mark: Any = None, log: Log | None = None) -> None:
+        """log: as it stands at the mark; it is looked into where the store may not be the one that was read."""
+        self._log = log
         self._source, self._where = source, f"[sources.{source.name}]"
         self._limits = source.store.limits
         self._marks = read_marks(self._where, mark)
@@ -88,7 +93,7 @@ class PostgresReader:
         self._stack.callback(extraction.close)
         for store in self._stores(connection):
             try:
-                reading = self._begun(connection, store)
+                reading = self._begun(connection, extraction, store)
                 yield from self._read(connection, extraction, reading)
             except RunnerError as error:
                 if not store.tenant or (isinstance(error, PostgresError) and connection.closed):
@@ -101,8 +106,9 @@ class PostgresReader:
         return written_marks(self._marks, {r.store.tenant: self._marked(r) for r in self._readings})
 
     def identity(self) -> Any:
-        """What the manifest says of the source."""
-        return {"kind": "postgres", "preset": self._source.preset}
+        stores = {r.store.tenant: r.mark.identity for r in self._readings}
+        former = {tenant: mark.identity for tenant, mark in self._marks.items()}
+        return {"kind": "postgres", "preset": self._source.preset, "stores": {**former, **stores}}
 
     def settle(self) -> None:
         if self._durability is not None:
@@ -135,7 +141,7 @@ class PostgresReader:
         with translated(self._where):
             return resolve(connection, self._source.name, self._source.store)
 
-    def _begun(self, connection: AnyConnection, store: Store) -> _Reading:
+    def _begun(self, connection: AnyConnection, extraction: Extraction, store: Store) -> _Reading:
         mark = self._marks.get(store.tenant, StoreMark())
         mark = mark.of(described(store), self._where)
         statement = Statement(store)
@@ -146,16 +152,36 @@ class PostgresReader:
             store,
             statement,
             Arranger(store, statement, decoder),
-            tail_for(_tail_config(store), statement.tail_relation(), mark.tail),
+            tail_for(_tail_config(store), statement.tail_relation(), mark.tail, known=self._known(store)),
             cuttable,
             mark,
             left_out=dict(mark.left_out),
         )
+        self._identify(connection, extraction, reading)
         self._readings.append(reading)
         return reading
 
+    def _identify(self, connection: AnyConnection, extraction: Extraction, reading: _Reading) -> None:
+        """Where it may be another store than was read, compare the log's tail with it. Raises SourceChanged."""
+        now = StoreIdentity.read(connection, reading.statement.tail_relation())
+        former = reading.mark.identity
+        if former is not None:
+            was = StoreIdentity.from_json(former)
+            changes = now.changes(was)
+            if changes and self._log is not None:
+                check_against_log(self._log, reading.store, reading.statement, reading.arranger, extraction, changes)
+            if now.is_another(was):
+                with translated(self._where):
+                    reading.tail.new_life(connection)
+        reading.mark.identity = now.to_json()
+
+    def _known(self, store: Store) -> Known | None:
+        """The positions that the log has of a store, for partitions that are attached with rows."""
+        log = self._log
+        return None if log is None else lambda a, b: log.source_positions(store.source, store.tenant, a, b)
+
     def _marked(self, reading: _Reading) -> StoreMark:
-        return reading.mark.behind(reading.tail.mark(), reading.left_out)
+        return replace(reading.mark, tail=reading.tail.mark(), left_out=dict(reading.left_out))
 
     def _failed(self) -> SourceError:
         first = self.failures[0]
@@ -252,6 +278,6 @@ def _shown(batch: pa.RecordBatch, row: int) -> str:
     return ", ".join(f"{name}={str(value)[:200]!r}" for name, value in values.items())
 
 
-def open_postgres(source: PostgresSourceConfig, mark: Any) -> PostgresReader:
+def open_postgres(source: PostgresSourceConfig, mark: Any, log: Log | None = None) -> PostgresReader:
     """Read on from a mark (None: from the beginning). Raises SourceError, ConfigError; connects when it is read."""
-    return PostgresReader(source, mark)
+    return PostgresReader(source, mark, log)
