@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from runner.log.columns import column_digest, read_column
 from runner.log.cut import cut_at
 from runner.log.identity import identity_hash, partition_of
 from runner.log.lock import hold_manifest
+from runner.log.places import places_of, positions_between
 from runner.log.store import Store
 from runner.log.streams import EventRows, raw_texts
 from runner.log.views import kept_rows, make_batch
@@ -23,6 +24,8 @@ from runner.positions import START, Cut, PartitionId, Position, SourcePosition
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
+
+    import pyarrow as pa
 
     from runner.batch import Batch, PayloadArray
     from runner.log.manifest import Manifest, Segment, Source
@@ -192,6 +195,16 @@ class Log:
         for a place before the first event of a log that has some.
         """
         return cut_at(self.manifest, self._all_rows, place)
+
+    def places(self, source: str, since: int = START) -> pa.Table:
+        """Where a source's events behind ``since`` stood in it (``places.PLACES_SCHEMA``), ascending by position."""
+        rows = (each for segment in self._between(since, None) for each in self._all_rows(segment))
+        return places_of(self.manifest, rows, source, since)
+
+    def source_positions(self, source: str, tenant: str, first: int, last: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Which of a tenant's source positions (the second) from first to last the log has, int64, ascending."""
+        rows = (each for segment in self.manifest.segments for each in self._all_rows(segment))
+        return positions_between(self.manifest, rows, source, tenant, first, last)
 
     def _raw_events(
         self, segment: Segment, partition: int, rows: EventRows, chosen: np.ndarray[tuple[int], np.dtype[np.intp]]

@@ -111,18 +111,22 @@ class Reader:
         settled: Settled = self.tail.look(self.looking)
         between()
         for span in self.tail.late_spans(settled):
-            for row in self._rows(span):
-                self.log.append(row)
-                self.late.append(row[:2])
+            rows = self._rows(span)
+            self.log += rows
+            self.late += [row[:2] for row in rows]
+            self._taken(rows, late=True)
         for span in self.tail.spans(self.after, settled):
             rows = self._rows(span)
             self.log += rows
             if rows:
                 self.after = rows[-1][2]
-                columns = [np.array([p[i] for *_, p in rows], np.int64) for i in range(-len(self._columns), 0)]
-                self.tail.taken(columns)
+                self._taken(rows, late=False)
         self.mark = self.tail.mark()
         return settled
+
+    def _taken(self, rows: list[tuple[str, int, tuple[int, ...]]], *, late: bool) -> None:
+        columns = [np.array([p[i] for *_, p in rows], np.int64) for i in range(-len(self._columns), 0)]
+        self.tail.taken(columns, late=late)
 
     def _rows(self, span: Any) -> list[tuple[str, int, tuple[int, ...]]]:
         query = SQL("SELECT {}, agg, version FROM public.events AS m WHERE {} ORDER BY {}").format(

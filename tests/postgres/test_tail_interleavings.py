@@ -1,15 +1,18 @@
 """Each step of the proofs, by an interleaving that is scripted: who draws, commits or looks when is no matter of luck.
 
-The scenarios are run once with the rules as they are, where nothing may be lost, and with copies of the rules in which one
-step is moved or left out, where at least the scenario named for it must see a loss. So the scenarios are known to bite.
+The scenarios are run once with the rules as they are, where nothing may be lost, and with copies of the rules in which
+one step is moved or left out, where at least the scenario named for it must see a loss. So the scenarios are known to
+bite.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 from contextlib import closing
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -245,7 +248,7 @@ def test_a_moved_step_is_caught(database: Database, name: str, monkeypatch: pyte
     monkeypatch.setitem(choose._RULES, rule, changed)
     caught = _caught(database, Reader, rule, monkeypatch)
     assert caught, "no scenario sees the difference"
-    print(f"{name}: seen by {', '.join(caught)}")
+    sys.stdout.write(f"{name}: seen by {', '.join(caught)}\n")
 
 
 def test_a_snapshot_from_before_the_look_is_caught(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +304,8 @@ def test_paging_by_position_alone_loses_rows_of_transactions(database: Database)
         assert s.reader.positions == [2, 1, 3]
 
 
-# What holds, and for how long ------------------------------------------------------------------------------------------
+# What holds, and for how long
+# ------------------------------------------------------------------------------------------
 
 
 def test_a_gap_holds_no_longer_than_the_writers_alive_when_it_was_seen(each_database: Database) -> None:
@@ -329,7 +333,7 @@ def test_later_writers_without_end_do_not_hold_an_old_gap(database: Database) ->
             connection.autocommit = False
         seen = []
         write(chain[0], "w0")
-        for i, (before, now) in enumerate(zip(chain, chain[1:], strict=False)):
+        for i, (before, now) in enumerate(pairwise(chain)):
             write(now, f"w{i + 1}")
             write(s.quick, "quick", i + 1)
             before.rollback()

@@ -1,13 +1,14 @@
 """Thousands of transactions of real concurrent writers, while a reader goes by the rules; after the dust settles every
 committed event was read exactly once, each aggregate's in order. The naive reader, on the same schedule, loses events.
 
-A schedule is told by its seed, which is printed: what each writer does, how long it waits between draws, whether it commits,
-rolls back, prepares, or uses savepoints. Only the threads' interleaving is the machine's.
+A schedule is told by its seed, which is printed: what each writer does, how long it waits between draws, whether it
+commits, rolls back, prepares, or uses savepoints. Only the threads' interleaving is the machine's.
 """
 
 from __future__ import annotations
 
 import random
+import sys
 import threading
 import time
 from contextlib import closing
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 from tail_cases import PAIRS, PARTITIONED, PLAIN, WITH_TRANSACTION, Naive, Reader, check, committed, write
 
@@ -24,6 +24,7 @@ from runner.sources.postgres.tail import TailConfig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import psycopg
     from fixtures_postgres import Database
 
 PATIENCE = 120.0
@@ -31,8 +32,8 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What the writers of a schedule do. tables: where they insert, with the value of ``part``. cached: sessions reconnect,
-    as a pool that renews its connections does.
+    """What the writers of a schedule do. tables: where they insert, with the value of ``part``. cached: sessions
+    reconnect, as a pool that renews its connections does.
     """
 
     seed: int
@@ -136,7 +137,8 @@ class Writer(threading.Thread):
 
 
 class SureLoss:
-    """Interleavings by which ``position > last`` must lose an event: drawn before, committed after a poll that saw more."""
+    """Interleavings by which ``position > last`` must lose an event: drawn before, committed after a poll that saw
+    more."""
 
     def __init__(self, database: Database) -> None:
         self._slow, self._quick = database.connect(), database.connect()
@@ -158,7 +160,7 @@ class SureLoss:
 
 def run(database: Database, plan: Plan, reader: Reader, naive: Naive | None, again: float) -> list[Writer]:
     """Let the writers write while the reader reads; both are done when it returns."""
-    print(f"schedule: {plan}")
+    sys.stdout.write(f"schedule: {plan}\n")
     writers = [Writer(database, plan, number) for number in range(plan.writers)]
     r = random.Random(f"{plan.seed} reader")
     sure = SureLoss(database)
@@ -211,9 +213,9 @@ def test_a_fenced_sequence(each_database: Database, seed: int) -> None:
         check(reader, events)
         lost = len(events) - len(set(naive.positions))
         assert lost > 0
-        print(
+        sys.stdout.write(
             f"{sum(w.rolled_back for w in writers)} rollbacks, {len(events)} events; the naive reader lost {lost}, "
-            f"the fence none; the longest writer took {max(w.longest for w in writers):.3f} s"
+            f"the fence none; the longest writer took {max(w.longest for w in writers):.3f} s\n"
         )
 
 

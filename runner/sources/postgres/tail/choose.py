@@ -21,7 +21,7 @@ from runner.postgres import Literal as Value
 from runner.sources.postgres.tail.by_time import TimeRule
 from runner.sources.postgres.tail.facts import STATEMENTS, Facts, facts_of
 from runner.sources.postgres.tail.fence import FenceRule
-from runner.sources.postgres.tail.gaps import OpenGaps, ranges_of
+from runner.sources.postgres.tail.gaps import OpenGaps, positions_of, ranges_of
 from runner.sources.postgres.tail.port import Relation, Settled, Span, TailConfig
 from runner.sources.postgres.tail.serialised import SerialisedRule
 from runner.sources.postgres.tail.sessions import SessionsRule
@@ -98,6 +98,8 @@ class ChosenTail:
         self._family: set[int] | None = set(mark["family"]) if "family" in mark else None
         self._gaps = OpenGaps(mark.get("gaps"))
         self._late: int = mark.get("late", 0)
+        self._owed = positions_of(mark.get("owed", []))
+        """Late positions that a look gave and that were not handed out yet."""
         self._reason = ""
         self._name: str = mark.get("rule", config.rule)
         if self._name != config.rule and self._name != "time":
@@ -134,9 +136,10 @@ class ChosenTail:
             found = self._rule.look(connection, facts)
             late = np.union1d(came, self._asked_again(connection))
             self._late += len(late)
+            self._owed = np.union1d(self._owed, late)
             return replace(
                 found,
-                late=(*ranges_of(late), *found.late),
+                late=(*ranges_of(self._owed), *found.late),
                 open_gaps=self._gaps.positions,
                 late_events=self._late,
                 words=self.words,
@@ -195,28 +198,25 @@ class ChosenTail:
         r = self._relation
         assert self._last is not None
         query = STATEMENTS["below"].format(
-            number=r.number(),
-            position=r.column(),
+            numbers=SQL(", ").join(r.number(i) for i in range(len(r.position))),
+            first=r.column(),
             partition=partition,
             alias=Identifier(r.alias),
             condition=r.condition,
             upto=r.value(self._last),
         )
-        there = np.array([p for (p,) in connection.execute(query).fetchall()], np.int64)
-        if not len(there):
-            return there
-        # Open gaps are asked for anyway.
-        asked = np.zeros(len(there), np.bool_)
-        if len(self._gaps):
-            at = np.searchsorted(self._gaps.first, there, side="right") - 1
-            asked = (at >= 0) & (there <= self._gaps.last[np.maximum(at, 0)])
-        rest = there[~asked]
+        rows = connection.execute(query).fetchall()
+        there = [np.array(column, np.int64) for column in zip(*rows, strict=True)]
+        if not there:
+            return np.empty(0, np.int64)
+        # What was passed knowingly is asked for anyway.
+        rest = np.unique(there[-1][~self.passed(there)])
         if self._known is not None and len(rest):
             rest = np.setdiff1d(rest, self._known(int(rest[0]), int(rest[-1])), assume_unique=True)
         if len(rest) and (self._known is None or not r.dense):
             raise SourceChanged(
                 f"{r.where}: the partition {name} was attached with {len(rest):,} rows at or below the watermark, "
-                f"{r.position[0]} {rest[0]} to {rest[-1]}, which were not read",
+                f"{r.position[-1]} {rest[0]} to {rest[-1]}, which were not read",
                 hint="sync into a new log directory to take them in, or detach the partition",
             )
         return rest
@@ -224,6 +224,8 @@ class ChosenTail:
     # What is to be read -----------------------------------------------------------------------------------------------
 
     def spans(self, after: Place | None, settled: Settled) -> Sequence[Span]:
+        # The late rows were handed out before; those that were not are there no more.
+        self._owed = self._owed[:0]
         if isinstance(self._rule, TransactionRule):
             return self._rule.spans(after, settled)
         upto = settled.upto
@@ -244,6 +246,22 @@ class ChosenTail:
         signs = {"<=": SQL("({}) <= ({})"), ">": SQL("({}) > ({})")}
         return signs[operator].format(columns, values)
 
+    def between(self, first: Sequence[int], last: Sequence[int]) -> Span:
+        """The rows from one place to another, ends included, whatever the epoch: to compare them with the log."""
+        r = self._relation
+        columns = SQL(", ").join(r.column(i) for i in range(len(r.position)))
+        low, high = (SQL(", ").join(r.value(n, i) for i, n in enumerate(place)) for place in (first, last))
+        condition = SQL("({0}) >= ({1}) AND ({0}) <= ({2})").format(columns, low, high)
+        return Span(0, condition, columns, first[0] - 1, last[0])
+
+    def passed(self, columns: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
+        """Which of some places were passed by knowingly: rows there are asked for later."""
+        if isinstance(self._rule, TransactionRule):
+            return np.isin(columns[0], np.array(self._rule.unread, np.int64))
+        if not self._relation.dense:
+            return np.zeros(len(columns[0]), np.bool_)
+        return self._gaps.hold(columns[-1])
+
     def late_spans(self, settled: Settled) -> Sequence[Span]:
         if isinstance(self._rule, TransactionRule):
             return self._rule.late_spans(settled)
@@ -263,11 +281,20 @@ class ChosenTail:
 
     # What is kept -----------------------------------------------------------------------------------------------------
 
-    def taken(self, columns: Sequence[npt.NDArray[np.int64]], recorded: npt.NDArray[np.int64] | None = None) -> None:
+    def taken(
+        self,
+        columns: Sequence[npt.NDArray[np.int64]],
+        recorded: npt.NDArray[np.int64] | None = None,
+        *,
+        late: bool = False,
+    ) -> None:
         if not len(columns[0]):
             return
         if isinstance(self._rule, TransactionRule):
-            self._rule.taken(columns)
+            self._rule.taken(columns, late=late)
+        elif late:
+            self._owed = np.setdiff1d(self._owed, columns[0])
+            return
         elif isinstance(self._rule, TimeRule) and self._relation.dense:
             before = -1 if self._last is None else self._last
             self._gaps.pass_over(before, columns[0], recorded, self._clock(), self._config.window)
@@ -285,5 +312,6 @@ class ChosenTail:
             "family": sorted(self._family or ()),
             "gaps": self._gaps.to_json(),
             "late": self._late,
+            "owed": [list(r) for r in ranges_of(self._owed)],
             "state": self._rule.state(),
         }

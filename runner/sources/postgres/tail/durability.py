@@ -1,17 +1,18 @@
-"""Visible is not durable: with ``synchronous_commit = off`` a row is visible before its commit is on the disk, and a crash
-takes it back; its position is then drawn again by another event. So what was read is published only once it is durable.
+"""Visible is not durable: with ``synchronous_commit = off`` a row is visible before its commit is on the disk, and a
+crash takes it back; its position is then drawn again by another event. So what was read is published only once it is
+durable.
 
 1. Read rows.
 2. After that, note how far the server's write-ahead log has been *inserted* (``pg_current_wal_insert_lsn``). The commit
    records of all rows that were visible stand before that point.
 3. Publish when the *flushed* point has reached the noted one. Then a crash cannot take any of those rows back.
 
-Both points must be asked on one connection that has been open since before the reading: a crash of the server ends it, so
-an answer on it says that no crash lay between. (Asked on a new connection, a flushed point could have reached the noted
-one in another life of the log.)
+Both points must be asked on one connection that has been open since before the reading: a crash of the server ends it,
+so an answer on it says that no crash lay between. (Asked on a new connection, a flushed point could have reached the
+noted one in another life of the log.)
 
-A standby is given only what its primary has flushed, so there is nothing to wait for; what an asynchronous failover loses
-is found by ``identity``.
+A standby is given only what its primary has flushed, so there is nothing to wait for; what an asynchronous failover
+loses is found by ``identity``.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
 
-__all__ = ["OpenGaps", "ranges_of"]
+__all__ = ["OpenGaps", "positions_of", "ranges_of"]
 
 Int64s = npt.NDArray[np.int64]
 
@@ -103,6 +103,13 @@ class OpenGaps:
             self.seen = np.concatenate((self.seen, more[:, 2]))
             self._keep(np.argsort(self.first, kind="stable"))
 
+    def hold(self, positions: Int64s) -> npt.NDArray[np.bool_]:
+        """Which positions are open."""
+        if not len(self):
+            return np.zeros(len(positions), np.bool_)
+        at = np.searchsorted(self.first, positions, side="right") - 1
+        return (at >= 0) & (positions <= self.last[np.maximum(at, 0)])
+
     def _keep(self, rows: npt.NDArray[np.intp]) -> None:
         self.first, self.last, self.seen = self.first[rows], self.last[rows], self.seen[rows]
 
@@ -122,3 +129,8 @@ def ranges_of(positions: Int64s) -> tuple[tuple[int, int], ...]:
     first = positions[np.concatenate(([0], cut + 1))]
     last = positions[np.concatenate((cut, [len(positions) - 1]))]
     return tuple(zip(first.tolist(), last.tolist(), strict=True))
+
+
+def positions_of(ranges: Sequence[Sequence[int]]) -> Int64s:
+    """All positions of ranges, ends included."""
+    return np.concatenate([np.empty(0, np.int64), *(np.arange(a, b + 1, dtype=np.int64) for a, b in ranges)])

@@ -3,9 +3,10 @@
 The reader's loop, whose order the proofs of the rules rest on::
 
     settled = tail.look(connection)                  # bounded; never waits for a writer
-    the rows of tail.late_spans(settled)             # first of all, whole, so that mark() may forget them
+    the rows of tail.late_spans(settled)             # first of all, before spans is called
+    tail.taken(columns, late=True)                   # what was handed out of them, before each commit
     the rows of tail.spans(after, settled)           # in snapshots taken after look() returned, any number of them
-    tail.taken(positions, recorded)                  # what was handed out of spans, in order
+    tail.taken(columns, recorded)                    # what was handed out of them, in order, before each commit
     durability.note(), durability.wait()             # on the connection of look(), which dies with the server
     log.commit(mark={"after": last, "tail": tail.mark()})    # where it fails: a new tail, from the log's mark
 
@@ -222,10 +223,22 @@ class Tail(Protocol):
     def place(self, epoch: int, columns: Sequence[int]) -> Place:
         """The place of a row of a span, from its columns of the order."""
 
-    def taken(self, columns: Sequence[npt.NDArray[np.int64]], recorded: npt.NDArray[np.int64] | None = None) -> None:
-        """Say what was handed out of ``spans`` (not of ``late_spans``): the columns of the order, ascending, and the
-        recorded times in µs (the minimum int64: none).
+    def taken(
+        self,
+        columns: Sequence[npt.NDArray[np.int64]],
+        recorded: npt.NDArray[np.int64] | None = None,
+        *,
+        late: bool = False,
+    ) -> None:
+        """Say what was handed out of ``spans``, or, ``late``, of ``late_spans``: the columns of the order, ascending,
+        and the recorded times in µs (the minimum int64: none).
         """
+
+    def between(self, first: Sequence[int], last: Sequence[int]) -> Span:
+        """The rows from one place to another, ends included: to compare them with the log (``identity``)."""
+
+    def passed(self, columns: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
+        """Which of some places were passed by knowingly: rows there will be asked for later."""
 
     def new_life(self, connection: AnyConnection) -> None:
         """Say that the store was restored or copied (``identity``): transaction ids begin anew, notes mean nothing."""

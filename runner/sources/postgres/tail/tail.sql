@@ -166,7 +166,7 @@ ORDER BY 1
 
 -- name: below
 -- What a partition that was attached later holds at or below the watermark.
-SELECT {number} FROM {partition} AS {alias} WHERE {position} <= {upto} AND {condition} ORDER BY 1
+SELECT {numbers} FROM {partition} AS {alias} WHERE {first} <= {upto} AND {condition}
 
 -- name: partition
 SELECT n.nspname, c.relname, c.relkind = 'p' FROM pg_catalog.pg_class AS c
@@ -179,3 +179,21 @@ SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_insert_lsn() 
 -- name: flushed
 -- A standby that was noted as a primary cannot be: its connections ended between.
 SELECT CASE WHEN pg_is_in_recovery() THEN true ELSE pg_current_wal_flush_lsn() >= %(noted)s::pg_lsn END
+
+-- name: identity
+-- Which store this is. The control file's timeline lags behind a promotion, so a primary's is read off its log's name.
+SELECT
+    (SELECT system_identifier::text FROM pg_control_system()),
+    CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+        ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END,
+    (SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = current_database()),
+    coalesce((
+        SELECT c.oid::bigint FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = %(schema)s AND c.relname = %(table)s
+    ), 0),
+    coalesce((
+        SELECT c.relfilenode::bigint FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n
+            ON n.oid = c.relnamespace
+        WHERE n.nspname = %(schema)s AND c.relname = %(table)s
+    ), 0),
+    extract(epoch FROM pg_postmaster_start_time())::text

@@ -83,6 +83,9 @@ class TransactionRule:
         """The highest transaction id that was handed out in this epoch."""
         self._highest: int | None = state.get("highest")
         """The highest position that was handed out."""
+        self._owed: list[int] = list(state.get("owed", []))
+        """Transactions that were passed and have ended, whose rows were not handed out yet."""
+        self._owed_after: tuple[int, int] | None = tuple(state["owed_after"]) if state.get("owed_after") else None
         self._leaving_out: tuple[int, ...] = ()
         self._indexed: bool | None = None
 
@@ -100,7 +103,7 @@ class TransactionRule:
         if facts.standby:
             # A standby's snapshot lists no running transactions; its xmin is right.
             above = lowest
-        late = self._ended(above, set(running))
+        self._owed = sorted({*self._owed, *self._ended(above, set(running))})
         sights = self._running(connection, facts) if running else {}
         blocking: list[tuple[int, Holder | None]] = []
         wait: float | None = None
@@ -127,14 +130,14 @@ class TransactionRule:
             blocking.append((x, holder))
         bound = min([above, *(x for x, _ in blocking)]) - 1
         without = tuple(sorted(x for x in self._pending if x <= bound))
-        self._leaving_out = (*without, *late)
+        self._leaving_out = (*without, *self._owed)
         newest = self._newest(connection, facts)
         behind = newest is None or newest[0] < self.epoch or newest[1] > bound
         return Settled(
             (self.epoch, bound, HIGHEST),
             newest,
             tuple(h for _, h in blocking if h is not None) if behind else (),
-            tuple((x, x) for x in late),
+            tuple((x, x) for x in self._owed),
             without,
             wait=wait if behind and blocking else None,
             words=self.words,
@@ -145,6 +148,8 @@ class TransactionRule:
             "epochs": self._ends,
             "looked": self._looked,
             "pending": sorted(self._pending),
+            "owed": self._owed,
+            "owed_after": self._owed_after,
             "seen": {str(x): t.isoformat() for x, t in self._seen.items()},
             "passed": self._passed,
             "highest": self._highest,
@@ -154,14 +159,21 @@ class TransactionRule:
         """The store is another one: its ids begin anew."""
         self._looked = False
 
-    def taken(self, columns: Sequence[npt.NDArray[np.int64]]) -> None:
+    @property
+    def unread(self) -> tuple[int, ...]:
+        """Transactions that were passed and whose rows are still to come."""
+        return (*self._pending, *self._owed)
+
+    def taken(self, columns: Sequence[npt.NDArray[np.int64]], *, late: bool) -> None:
         ids, positions = columns
-        if not len(ids):
-            return
         highest = int(positions.max())
+        self._highest = highest if self._highest is None else max(self._highest, highest)
+        if late:
+            self._owed_after = (int(ids[-1]), int(positions[-1]))
+            self._owed = [x for x in self._owed if x >= self._owed_after[0]]
+            return
         if not self._ends or highest > self._ends[-1]:
             self._passed = max(self._passed, int(ids[-1]))
-        self._highest = highest if self._highest is None else max(self._highest, highest)
 
     # What a look asks -------------------------------------------------------------------------------------------------
 
@@ -177,6 +189,7 @@ class TransactionRule:
                 self._ends.append(end)
                 self._passed = 0
         self._pending.clear()
+        self._owed, self._owed_after = [], None
         self._seen.clear()
         self._looked = True
 
@@ -229,6 +242,8 @@ class TransactionRule:
     def spans(self, after: Place | None, settled: Settled) -> tuple[Span, ...]:
         """The rest of the epoch of ``after``, and the epochs behind it."""
         epoch, x, position = after or (0, -1, -1)
+        # Rows of those that ended were handed out before, as the port has it; they stay left out of this look's spans.
+        self._owed, self._owed_after = [], None
         if settled.upto is None:
             return ()
         return tuple(
@@ -262,6 +277,9 @@ class TransactionRule:
         first, second = self._relation.column(0), self._relation.column(1)
         ids = SQL(", ").join(self._relation.value(x) for x, _ in settled.late)
         condition = SQL("{} AND {} IN ({})").format(self._epoch_condition(self.epoch), first, ids)
+        if self._owed_after is not None:
+            last = SQL(", ").join(self._relation.value(n, i) for i, n in enumerate(self._owed_after))
+            condition = SQL("{} AND ({}, {}) > ({})").format(condition, first, second, last)
         return (Span(self.epoch, condition, SQL("{}, {}").format(first, second)),)
 
     def place(self, epoch: int, columns: Sequence[int]) -> Place:
