@@ -48,7 +48,8 @@ class Servers:
         if major not in self._running:
             server = PostgresServer.named(NAMED) if major == 0 else PostgresServer(major)
             self._running[major] = server
-            server.psql("DO $$ BEGIN CREATE ROLE by_password; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+            if server.own:
+                server.psql("CREATE ROLE by_password")
         return self._running[major]
 
     def close(self) -> None:
@@ -90,7 +91,8 @@ class Database:
             connection.execute(sql.SQL("CREATE ROLE {} LOGIN " + attributes).format(role))
             if password:
                 connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(password)))
-                connection.execute(sql.SQL("GRANT by_password TO {}").format(role))
+                if self.server.own:
+                    connection.execute(sql.SQL("GRANT by_password TO {}").format(role))
             for statement in statements:
                 connection.execute(statement.format(role=name))
         url = self.server.url_of(self.name, user=name, **({"password": password} if password else {}))
@@ -199,9 +201,10 @@ def databases(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 @pytest.fixture(scope="session")
-def restored(shared: Path) -> Restored:
+def restored(shared: Path) -> Iterator[Restored]:
     """Fills databases from the dumps; each dump is restored once a server and then copied."""
     templates: dict[tuple[int, str], str] = {}
+    left: list[tuple[PostgresServer, str]] = []
 
     def restore(database: Database, name: str) -> Database:
         file = shared / "stores" / f"{name}.sql.gz"
@@ -215,10 +218,16 @@ def restored(shared: Path) -> Restored:
             with database.server.connect(template) as connection:
                 restore_dump(connection, file)
             templates[key] = template
+            left.append((database.server, template))
         database.create(templates[key])
         return database
 
-    return restore
+    yield restore
+    for server, template in left:
+        # Those of our own servers go with them.
+        if not server.own:
+            with server.connect() as connection:
+                connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(template)))
 
 
 def restore_dump(connection: psycopg.Connection[Any], file: Path) -> None:
