@@ -78,11 +78,12 @@ def test_every_command_named_exists() -> None:
     assert {shlex.split(c)[1] for c in COMMANDS if c.startswith("runner ")} <= set(app.COMMANDS)
 
 
-def test_the_source_example_is_a_source(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    assert tomllib.loads(block)
-    (tmp_path / "runner.toml").write_text(block)
-    assert list(load_config(tmp_path / "runner.toml").sources) == ["orders"]
+def test_what_is_shown_of_runner_toml_is_read(tmp_path: Path) -> None:
+    text = "\n".join(re.findall(r"```toml\n(.*?)```", README, re.DOTALL))
+    assert tomllib.loads(text)
+    (tmp_path / "runner.toml").write_text(text)
+    for env in ("", "prod"):
+        assert {"orders", "bank"} <= set(load_config(tmp_path / "runner.toml", env).sources)
 
 
 def test_the_table_of_exit_codes_is_the_one_of_the_code() -> None:
