@@ -60,8 +60,8 @@ class ColumnMapping:
     path: keys inside a json or jsonb column. cast: a type of Postgres, or epoch, epoch_ms, epoch_us for times that are
     numbers. values: the read model's stored values, as text, to the table's. enum: of Enum fields, whether the table
     holds the member's number or its text. zone: of times without one. numeric_scale: numbers are equal when rounded to
-    so many places; tolerance: when they differ by no more; time_precision: times that differ by less than one such unit.
-    constant: no column; all rows have this value. infinite: what infinite times are.
+    so many places; tolerance: when they differ by no more; time_precision: times are that differ by less than one such
+    unit. constant: no column; all rows have this value. infinite: what infinite times are.
     """
 
     column: str = ""
@@ -84,8 +84,8 @@ class ProgressConfig:
 
     preset and name: the row of that name in the store's own table of progress; schema, table: where it is, if not where
     the library puts it. sql: a query of one row with the position, two columns where the store orders by two; with
-    neither, table, column and where name the row. inline: the table is written with the events, so it reflects every committed
-    one. at_end: it reflects all that the log has. source: whose positions these are; "": the only source.
+    neither, table, column and where name the row. inline: the table is written with the events, so it reflects every
+    committed one. at_end: it reflects all that the log has. source: whose positions these are; "": the only source.
     """
 
     preset: str = ""
