@@ -120,10 +120,13 @@ def fits(shape: TableShape, found: Found) -> bool:
     )
 
 
-def resolve(connection: AnyConnection, source: str, config: StoreConfig) -> tuple[Store, ...]:
-    """The stores of a source, one unless each schema is a tenant. Raises ConfigError, SourceError, PostgresError."""
+def resolve(connection: AnyConnection, source: str, config: StoreConfig) -> tuple[list[Store], dict[str, SourceError]]:
+    """The stores of a source, one unless each schema is a tenant, and why schemas are not read that are tenants too.
+
+    Raises ConfigError, SourceError, PostgresError.
+    """
     if config.query:
-        return (_of_query(connection, source, config),)
+        return [_of_query(connection, source, config)], {}
     preset = PRESETS.get(config.preset)
     main = TableShape(config.table, ()) if preset is None else preset.main
     if preset is not None and config.table:
@@ -135,7 +138,7 @@ def resolve(connection: AnyConnection, source: str, config: StoreConfig) -> tupl
     if not chosen:
         raise _none(connection, source, config, main, seen)
     if config.tenants_by_schema:
-        return tuple(_store(connection, source, config, preset, f, f.schema) for f in _one_each(source, chosen))
+        return _tenants(connection, source, config, preset, main, chosen)
     if len(chosen) > 1:
         places = sorted({f.schema for f in chosen})
         key = "schema" if len(places) > 1 else "table"
@@ -143,7 +146,36 @@ def resolve(connection: AnyConnection, source: str, config: StoreConfig) -> tupl
             f"[sources.{source}]: {len(chosen)} tables fit: {', '.join(map(str, chosen[:8]))}",
             hint=f'write {key} = "..."' + ('; schemas = "..." reads several, each a tenant' if key == "schema" else ""),
         )
-    return (_store(connection, source, config, preset, chosen[0], ""),)
+    return [_store(connection, source, config, preset, chosen[0], "")], {}
+
+
+def _tenants(
+    connection: AnyConnection,
+    source: str,
+    config: StoreConfig,
+    preset: Preset | None,
+    main: TableShape,
+    chosen: Sequence[Found],
+) -> tuple[list[Store], dict[str, SourceError]]:
+    stores, failed = [], {}
+    for found in _one_each(source, chosen):
+        try:
+            stores.append(_store(connection, source, config, preset, found, found.schema))
+        except SourceError as error:
+            failed[found.schema] = error
+    read = {found.schema for found in chosen}
+    for other in relations(connection, (), main.name) if "*" not in main.name else ():
+        if other.schema not in read and any(fnmatch.fnmatchcase(other.schema, s) for s in config.schemas):
+            failed[other.schema] = _lacking(source, config, main, other)
+    return stores, failed
+
+
+def _lacking(source: str, config: StoreConfig, main: TableShape, found: Found) -> SourceError:
+    lacking = sorted(set(main.columns) - set(found.columns))
+    return SourceError(
+        f"[sources.{source}]: {found} lacks the columns {', '.join(lacking)} of a store of {config.preset}",
+        hint='preset = "custom" takes any columns',
+    )
 
 
 def _none(
@@ -156,11 +188,7 @@ def _none(
     if "*" not in main.name:
         others = relations(connection, (), main.name)
         if others:
-            lacking = sorted(set(main.columns) - set(others[0].columns))
-            return SourceError(
-                f"{where}: {others[0]} lacks the columns {', '.join(lacking)} of a store of {config.preset}",
-                hint='preset = "custom" takes any columns',
-            )
+            return _lacking(source, config, main, others[0])
     what = f"table {main.name}" if "*" not in main.name else f"table with the columns {', '.join(main.columns)}"
     return SourceError(
         f"{where}: the database holds no {what}, or the role may not see it",

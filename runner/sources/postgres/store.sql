@@ -48,3 +48,12 @@ SELECT CASE
     WHEN pg_catalog.pg_last_wal_receive_lsn() IS DISTINCT FROM pg_catalog.pg_last_wal_replay_lsn()
     THEN extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp())
 END::float8
+
+-- The columns of each unique index that covers all rows.
+-- name: unique
+SELECT (SELECT array_agg(a.attname::text)
+        FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, place)
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+        WHERE k.place <= i.indnkeyatts)
+FROM pg_catalog.pg_index i
+WHERE i.indrelid = %(oid)s::oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL

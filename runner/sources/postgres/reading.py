@@ -1,0 +1,249 @@
+"""One store read once: late rows first, then what its tail says is settled; the mark stands behind each piece.
+
+The order of the steps is the tail's (``tail.port``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from runner.errors import SourceError
+from runner.log.arrival import NO_TIME
+from runner.postgres import translated
+from runner.sources.port import BadLine, Piece
+from runner.sources.postgres.arrange import Arranger
+from runner.sources.postgres.comparison import check_against_log
+from runner.sources.postgres.payloads import Decoder
+from runner.sources.postgres.statement import Statement
+from runner.sources.postgres.store import described, indexed
+from runner.sources.postgres.tail import TailConfig
+from runner.sources.postgres.tail.choose import tail_for
+from runner.sources.postgres.tail.identity import StoreIdentity
+from runner.sources.postgres.tenants import (
+    TenantFailure,
+    of_tenant,
+    tenant_label,
+    tenant_name,
+    tenants_of,
+    without_stopped,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.log import Log
+    from runner.postgres import AnyConnection
+    from runner.sources.postgres.arrange import Arranged
+    from runner.sources.postgres.extraction import Extraction
+    from runner.sources.postgres.marks import StoreMark
+    from runner.sources.postgres.store import Store
+    from runner.sources.postgres.tail import Place, Settled, Span
+
+__all__ = ["StoreReading"]
+
+AGAIN = 10_000
+"""A look that gave so many rows is followed by another: more came meanwhile."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows that came, and the events that they are."""
+
+    span: Span
+    rows: pa.RecordBatch
+    arranged: Arranged
+
+
+class StoreReading:
+    """One store while it is read. mark: behind all pieces that were given. settled: the last look."""
+
+    def __init__(
+        self, store: Store, mark: StoreMark, connection: AnyConnection, extraction: Extraction, log: Log | None
+    ) -> None:
+        """Look the store up and see whether it is the one that was read. Raises SourceError, PostgresError."""
+        self.store, self._where = store, f"[sources.{store.source}]"
+        self._connection, self._extraction = connection, extraction
+        self._statement = Statement(store)
+        decoder = Decoder(self._where, store.config.encoding, store.config.decode)
+        self._arranger = Arranger(store, self._statement, decoder)
+        self._mark = mark.of(described(store), self._where)
+        self._left_out = dict(mark.left_out)
+        self._stopped: dict[str, Place | None] = dict(mark.stopped)
+        with translated(self._where):
+            self._cuttable = indexed(connection, store)
+        known = None if log is None else lambda a, b: log.source_positions(store.source, store.tenant, a, b)
+        relation = self._statement.tail_relation()
+        self._tail = tail_for(_tail_config(store), relation, self._mark.tail, known=known)
+        self._divisible = bool(tenant_label(store)) and store.config.on_bad_line == "stop"
+        self.settled: Settled | None = None
+        self.failures: list[TenantFailure] = []
+        self._identify(log)
+
+    @property
+    def mark(self) -> StoreMark:
+        return replace(self._mark, tail=self._tail.mark(), left_out=dict(self._left_out), stopped=dict(self._stopped))
+
+    @property
+    def rule(self) -> str:
+        """How the newest rows are known to be whole, in a line."""
+        return self._tail.words
+
+    def _identify(self, log: Log | None) -> None:
+        now = StoreIdentity.read(self._connection, self._statement.tail_relation())
+        if self._mark.identity is not None:
+            was = StoreIdentity.from_json(self._mark.identity)
+            changes = now.changes(was)
+            if changes and log is not None:
+                check_against_log(log, self.store, self._statement, self._arranger, self._extraction, changes)
+            if now.is_another(was):
+                with translated(self._where):
+                    self._tail.new_life(self._connection)
+        self._mark = replace(self._mark, identity=now.to_json())
+
+    # Reading ----------------------------------------------------------------------------------------------------------
+
+    def pieces(self) -> Iterator[Piece]:
+        """All that is settled. Raises SourceError, PostgresError."""
+        first = True
+        while True:
+            with translated(self._where):
+                settled = self.settled = self._tail.look(self._connection)
+            if first and self._stopped:
+                yield from self._stopped_tenants(settled)
+            for span in self._tail.late_spans(settled):
+                for batch in self._batches(span, cuttable=False):
+                    yield self._late(batch)
+            self._tail.late_done()
+            rows = 0
+            for span in self._tail.spans(self._mark.after, settled):
+                for batch in self._batches(self._with_low(span), cuttable=self._cuttable):
+                    rows += batch.rows.num_rows
+                    yield from self._next(batch)
+            if rows < AGAIN:
+                return
+            first = False
+
+    def _batches(self, span: Span, *, cuttable: bool) -> Iterator[_Batch]:
+        for rows in self._extraction.batches(self._statement, span, cuttable=cuttable):
+            yield _Batch(span, rows, self._arranger.arrange(rows))
+
+    def _with_low(self, span: Span) -> Span:
+        """A first reading has no lower bound; to be cut it needs one."""
+        if span.low is not None or not self._cuttable:
+            return span
+        with translated(self._where):
+            row = self._connection.execute(self._statement.least()).fetchone()
+        return span if row is None else replace(span, low=int(row[0]) - 1)
+
+    def _next(self, batch: _Batch) -> Iterator[Piece]:
+        arranged = batch.arranged
+        if arranged.bad and self.store.config.on_bad_line == "stop" and not self._divisible:
+            row = arranged.bad[0][0]
+            events = arranged.events.slice(0, int(np.searchsorted(arranged.rows, row)))
+            if row:
+                self._taken(batch, row)
+            if len(events):
+                yield Piece(events)
+            raise self._bad(batch)
+        if self._divisible:
+            arranged = self._not_stopped(batch)
+        self._taken(batch, batch.rows.num_rows)
+        for name, n in batch.arranged.left_out.items():
+            self._left_out[name] = self._left_out.get(name, 0) + n
+        yield Piece(arranged.events, self._rejected(batch))
+
+    def _late(self, batch: _Batch) -> Piece:
+        if batch.arranged.bad and self.store.config.on_bad_line == "stop":
+            raise self._bad(batch)
+        places = [batch.rows.column(name).to_numpy(zero_copy_only=False) for name in self.store.position]
+        self._tail.taken(places, late=True)
+        return Piece(batch.arranged.events, self._rejected(batch))
+
+    def _taken(self, batch: _Batch, rows: int) -> None:
+        """The first of these rows were handed out, or are no events: the mark stands behind them."""
+        recorded = np.full(batch.rows.num_rows, NO_TIME, np.int64)
+        times = batch.arranged.events.column("recorded_at").cast(pa.int64()).fill_null(NO_TIME)
+        recorded[batch.arranged.rows] = times.to_numpy(zero_copy_only=False)
+        places = [batch.rows.column(name).to_numpy(zero_copy_only=False)[:rows] for name in self.store.position]
+        self._mark = replace(self._mark, after=self._place(batch, rows - 1))
+        self._tail.taken(places, recorded[:rows])
+
+    def _place(self, batch: _Batch, row: int) -> Place:
+        columns = [batch.rows.column(label)[row].as_py() for label in self.store.position]
+        return self._tail.place(batch.span.epoch, columns)
+
+    # Bad rows ---------------------------------------------------------------------------------------------------------
+
+    def _bad(self, batch: _Batch, which: int = 0) -> SourceError:
+        row, reason = batch.arranged.bad[which]
+        values = [batch.rows.column(label)[row].as_py() for label in self.store.position]
+        shown = str(values[0]) if len(values) == 1 else f"({', '.join(map(str, values))})"
+        hint = 'mend the row or the mapping, or set on_bad_line = "reject" to leave such rows out'
+        if reason.startswith("payload: neither JSON"):
+            hint = f"see decode of {self._where} in runner.toml"
+        return SourceError(f"{self.store.name}: row at position {shown}: {reason}", hint=hint)
+
+    def _rejected(self, batch: _Batch) -> tuple[BadLine, ...]:
+        if self.store.config.on_bad_line == "stop":
+            return ()
+        numbers = batch.rows.column(self.store.position[-1])
+        return tuple(
+            BadLine(self.store.name, int(numbers[row].as_py()), reason, _shown(batch.rows, row))
+            for row, reason in batch.arranged.bad
+        )
+
+    # Tenants of a column ----------------------------------------------------------------------------------------------
+
+    def _not_stopped(self, batch: _Batch) -> Arranged:
+        """What may be handed out, where bad rows stop their tenants only."""
+        if not batch.arranged.bad and not self._stopped:
+            return batch.arranged
+        tenants = tenants_of(self.store, batch.rows)
+        at = dict.fromkeys(self._stopped, 0)
+        for which, (row, _) in enumerate(batch.arranged.bad):
+            tenant = tenants[row].as_py()
+            if tenant not in at:
+                at[tenant] = row
+                self._stopped[tenant] = self._place(batch, row - 1) if row else self._mark.after
+                self.failures.append(TenantFailure(tenant_name(self.store, tenant), self._bad(batch, which)))
+        return without_stopped(batch.arranged, tenants, at)
+
+    def _stopped_tenants(self, settled: Settled) -> Iterator[Piece]:
+        """Read on where tenants were stopped, as far as the others were read."""
+        if self._mark.after is None:
+            self._stopped.clear()
+            return
+        for tenant, place in list(self._stopped.items()):
+            for span in self._tail.spans(place, replace(settled, upto=self._mark.after)):
+                for batch in self._batches(of_tenant(self.store, span, tenant), cuttable=False):
+                    end = batch.arranged.bad[0][0] if batch.arranged.bad else batch.rows.num_rows
+                    if end:
+                        self._stopped[tenant] = self._place(batch, end - 1)
+                        kept = int(np.searchsorted(batch.arranged.rows, end))
+                        yield Piece(batch.arranged.events.slice(0, kept))
+                    if batch.arranged.bad:
+                        self.failures.append(TenantFailure(tenant_name(self.store, tenant), self._bad(batch)))
+                        break
+                else:
+                    continue
+                break
+            else:
+                del self._stopped[tenant]
+
+
+def _tail_config(store: Store) -> TailConfig:
+    own = store.config.tail
+    return TailConfig(
+        store.tail, grace=timedelta(seconds=own.grace), window=timedelta(seconds=own.window), sequence=own.sequence
+    )
+
+
+def _shown(batch: pa.RecordBatch, row: int) -> str:
+    """A row for people, in the rejects file."""
+    values: dict[str, Any] = {name: batch.column(name)[row].as_py() for name in batch.schema.names}
+    return ", ".join(f"{name}={str(value)[:200]!r}" for name, value in values.items())
