@@ -90,33 +90,29 @@ class _Place:
         raise CopyError(self.where, self.column.name, self.first_row + row, reason, hint=hint)
 
 
-def decode(
-    data: Bytes, fields: Fields, columns: tuple[CopyColumn, ...], first_row: int, check_text: bool, where: str
-) -> pa.RecordBatch:
+def decode(data: Bytes, fields: Fields, columns: tuple[CopyColumn, ...], first_row: int, where: str) -> pa.RecordBatch:
     """The rows that were found in ``data``, as columns of their own memory.
 
-    first_row: the number of the first, from 1, for messages. check_text: look whether texts are UTF-8, which only a
-    database in the encoding SQL_ASCII does not see to. Raises CopyError.
+    first_row: the number of the first, from 1, for messages. Raises CopyError.
     """
     arrays = [
-        _array(data, fields.offsets[i], fields.lengths[i], c.type, c.wanted, check_text, _Place(c, first_row, where))
+        _array(data, fields.offsets[i], fields.lengths[i], c.type, c.wanted, _Place(c, first_row, where))
         for i, c in enumerate(columns)
     ]
     return pa.record_batch(arrays, schema=pa.schema([c.field for c in columns]))
 
 
-def _array(
-    data: Bytes, offsets: Int64s, lengths: Int32s, kind: PgType, wanted: pa.DataType, check: bool, place: _Place
-) -> pa.Array:
+def _array(data: Bytes, offsets: Int64s, lengths: Int32s, kind: PgType, wanted: pa.DataType, place: _Place) -> pa.Array:
     valid = lengths >= 0
     if kind.element is not None:
-        return _list(data, offsets, lengths, kind.element, wanted, check, place)
+        return _list(data, offsets, lengths, kind.element, wanted, place)
     if kind in _TEXTS or kind == types.BYTEA:
         values, ends, bad, why = pgcopy_values.read_texts(data, offsets, lengths, 1 if kind == types.JSONB else 0)
         _look(place, kind, lengths, bad, why)
         array = _texts(values, ends, valid, wanted)
         binary = pa.types.is_binary(wanted) or pa.types.is_large_binary(wanted)
-        return array if binary or not (check or kind == types.BYTEA) else _utf8(array, place)
+        # The server sees to it that texts are UTF-8, of whatever encoding the database is.
+        return _utf8(array, place) if kind == types.BYTEA and not binary else array
     if kind.family == types.NUMERIC and not pa.types.is_decimal(wanted):
         values, ends, bad, _ = pgcopy_numeric.read_numeric_texts(data, offsets, lengths)
         if bad >= 0:
@@ -183,7 +179,7 @@ def _fixed(
 
 
 def _list(
-    data: Bytes, offsets: Int64s, lengths: Int32s, element: PgType, wanted: pa.DataType, check: bool, place: _Place
+    data: Bytes, offsets: Int64s, lengths: Int32s, element: PgType, wanted: pa.DataType, place: _Place
 ) -> pa.Array:
     found = find_elements(data, offsets, lengths, element.oid)
     if found.bad >= 0:
@@ -195,7 +191,7 @@ def _list(
         place.fail(found.bad, reasons.get(found.reason, "these bytes are no array"), _DECLARED)
     # A bad element is told by its own number: the array's row is found again from it.
     inner = _Elements(place.column, place.first_row, place.where, found.ends)
-    values = _array(data, found.offsets, found.lengths, element, wanted.value_type, check, inner)
+    values = _array(data, found.offsets, found.lengths, element, wanted.value_type, inner)
     ends, kind = found.ends, pa.types.is_list(wanted)
     ends_buffer = pa.py_buffer(_narrow(ends) if kind else ends)
     return pa.Array.from_buffers(wanted, len(offsets), [_bits(lengths >= 0), ends_buffer], children=[values])

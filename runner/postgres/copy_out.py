@@ -56,17 +56,17 @@ def copy_out(
     """
     if rows < 1 or octets < 1:
         raise ValueError("rows and octets have to be positive")
-    encoding = connection.info.parameter_status("server_encoding")
+    if connection.info.parameter_status("client_encoding") != "UTF8":
+        raise CopyError(where, "", 0, "the connection's client_encoding is not UTF8")
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
-    with translated(where), connection.cursor() as cursor, cursor.copy(statement) as copy:
-        stream = _Stream(columns, rows, encoding == "SQL_ASCII", where)
-        with Reading(copy, octets=octets, rows=rows) as reading:
-            while (filled := reading.take(cancelled)) is not None:
-                batches = list(stream.batches(filled))
-                # What is decoded has memory of its own: the thread can go on while the caller works.
-                reading.give_back(filled)
-                yield from batches
-        stream.check_end()
+    stream = _Stream(columns, rows, where)
+    with translated(where), Reading(connection, statement, octets=octets, rows=rows) as reading:
+        while (filled := reading.take(cancelled)) is not None:
+            batches = list(stream.batches(filled))
+            # What is decoded has memory of its own: the thread can go on while the caller works.
+            reading.give_back(filled)
+            yield from batches
+    stream.check_end()
 
 
 class _Stream:
@@ -74,8 +74,8 @@ class _Stream:
     the protocol does not promise it.
     """
 
-    def __init__(self, columns: tuple[CopyColumn, ...], rows: int, check_text: bool, where: str) -> None:
-        self._columns, self._rows, self._check_text, self._where = columns, rows, check_text, where
+    def __init__(self, columns: tuple[CopyColumn, ...], rows: int, where: str) -> None:
+        self._columns, self._rows, self._where = columns, rows, where
         self._rest = np.empty(0, np.uint8)
         self._begun = self._finished = False
         self._taken = 0
@@ -95,7 +95,7 @@ class _Stream:
         while not self._finished and at < size:
             fields = find_fields(data, at, size, len(self._columns), self._rows)
             if len(fields):
-                yield decode(data, fields, self._columns, self._taken + 1, self._check_text, self._where)
+                yield decode(data, fields, self._columns, self._taken + 1, self._where)
                 self._taken += len(fields)
             at = fields.stop
             if fields.status in (BAD_COUNT, BAD_LENGTH):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from psycopg import OperationalError, errors, pq
+from psycopg import Error, OperationalError, errors, pq
 
 from runner.kernels.pgcopy_read import AGAIN, ENDED, FULL, LONG, RowReader
 from runner.postgres.libpq import copy_functions
@@ -20,7 +21,7 @@ from runner.postgres.libpq import copy_functions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from psycopg import Copy
+    from psycopg import Connection, Copy, sql
 
     from runner.kernels.pgcopy_fields import Bytes
 
@@ -44,16 +45,17 @@ class Filled:
 
 
 class Reading:
-    """A thread that reads a COPY; use it as a context manager. The connection is the thread's until the end.
+    """A thread that runs a COPY and reads it; a context manager, and the connection is the thread's until its end.
 
     octets: of one buffer, more where one row needs it. rows: about how many in one buffer.
     """
 
-    def __init__(self, copy: Copy, *, octets: int, rows: int) -> None:
-        self._copy, self._octets, self._rows = copy, octets, rows
+    def __init__(self, connection: Connection[Any], statement: sql.Composed, *, octets: int, rows: int) -> None:
+        self._connection, self._statement, self._octets, self._rows = connection, statement, octets, rows
         self._free: queue.SimpleQueue[Bytes] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[Filled | BaseException | None] = queue.SimpleQueue()
         self._stop = threading.Event()
+        self._begun = False
         for _ in range(_BUFFERS):
             self._free.put(np.empty(0, np.uint8))
         self._thread = threading.Thread(target=self._run, name="postgres copy", daemon=True)
@@ -64,7 +66,14 @@ class Reading:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        while True:
+            # The thread looks for the end itself, but for the time until the server's first answer.
+            self._thread.join(_PATIENCE * 4 / 1000)
+            if not self._thread.is_alive():
+                return
+            if not self._begun:
+                with suppress(Error):
+                    self._connection.cancel_safe(timeout=5)
 
     def take(self, cancelled: Callable[[], None]) -> Filled | None:
         """The next buffer, to be given back; None behind the last. Raises what the thread met."""
@@ -86,11 +95,14 @@ class Reading:
 
     def _run(self) -> None:
         try:
-            functions = copy_functions()
-            if functions is None:
-                self._by_psycopg()
-            else:
-                self._by_libpq(functions)
+            # Left with an error, psycopg cancels what the server is still sending.
+            with self._connection.cursor() as cursor, cursor.copy(self._statement) as copy:
+                self._begun = True
+                functions = copy_functions()
+                if functions is None:
+                    self._by_psycopg(copy)
+                else:
+                    self._by_libpq(functions)
             self._full.put(None)
         except _Stopped:
             pass
@@ -113,7 +125,7 @@ class Reading:
             raise _Stopped
 
     def _by_libpq(self, functions: tuple[int, int, int, int]) -> None:
-        pgconn = self._copy.connection.pgconn
+        pgconn = self._connection.pgconn
         # Every implementation of psycopg documents it, the protocol class that they share does not declare it.
         pointer: int = cast("Any", pgconn).pgconn_ptr
         reader = RowReader(functions, pointer, pgconn.socket)
@@ -142,10 +154,10 @@ class Reading:
         if failed is not None:
             raise errors.error_from_result(failed)
 
-    def _by_psycopg(self) -> None:
+    def _by_psycopg(self, copy: Copy) -> None:
         """The same with psycopg's own reading."""
         used, rows, buffer = 0, 0, self._buffer()
-        for block in self._copy:
+        for block in copy:
             self._go_on()
             data = np.frombuffer(block, np.uint8)
             if used and (used + len(data) > self._octets or rows >= self._rows):
