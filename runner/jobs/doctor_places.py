@@ -53,14 +53,16 @@ def look_at_store(
     """What the preset reads, table by table. Raises RunnerError: no such store, or several."""
     place, sizes = source.connection.where, Sizes()
     with translated(place):
-        stores = resolve(connection, source.name, source.store)
+        stores, failed = resolve(connection, source.name, source.store)
+    for schema, error in failed.items():
+        yield Finding(place, "tenant", "problem", f"{schema}: {error.message.removeprefix(f'{place}: ')}")
     for store in stores:
         if store.relation is None:
             yield from _query(connection, place, source)
             continue
         for found in (store.relation, *(joined for _, joined in store.joins)):
             yield from _readable(connection, place, facts, found.schema, found.name)
-        yield from _sequences(connection, place, facts, store, store.relation)
+        yield from _sequences(connection, source, facts, store, store.relation)
         with translated(place):
             row = connection.execute(STATEMENTS["size"], {"oid": store.relation.oid}).fetchone()
         if row is not None:
@@ -107,14 +109,15 @@ def _query(connection: AnyConnection, place: str, source: PostgresSourceConfig) 
 
 
 def _sequences(
-    connection: AnyConnection, place: str, facts: ServerFacts, store: Store, relation: Found
+    connection: AnyConnection, source: PostgresSourceConfig, facts: ServerFacts, store: Store, relation: Found
 ) -> Iterator[Finding]:
+    place = source.connection.where
     if store.tail not in ("gaps", "sessions"):
         return
     column = store.cells[store.position[-1]].column
     asked = Relation(place, qualified(relation.schema, relation.name), (column,), (relation.schema, relation.name))
     with translated(place):
-        known = facts_of(connection, asked)
+        known = facts_of(connection, asked, source.store.tail.sequence)
     if not known.sequences:
         said = f"{relation}.{column} is filled by no sequence that the server knows of: its gaps are settled by time"
         yield Finding(place, "sequence", "warning", said)
