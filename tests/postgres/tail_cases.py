@@ -115,6 +115,7 @@ class Reader:
             self.log += rows
             self.late += [row[:2] for row in rows]
             self._taken(rows, late=True)
+        self.tail.late_done()
         for span in self.tail.spans(self.after, settled):
             rows = self._rows(span)
             self.log += rows

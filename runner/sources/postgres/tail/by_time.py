@@ -89,7 +89,7 @@ class TimeRule:
 
     def _walk(self, connection: AnyConnection, newest: int) -> None:
         r = self._relation
-        run = STATEMENTS["run"].format(number=r.number(), position=r.column(), rows=r.named_rows)
+        run = STATEMENTS["run"].format(number=r.number(), position=r.column(), rows=r.named_rows, condition=r.condition)
         at = 0 if self._upto is None else self._upto[0]
         for limit in WINDOWS:
             if at >= newest:

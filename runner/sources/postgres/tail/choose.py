@@ -224,8 +224,6 @@ class ChosenTail:
     # What is to be read -----------------------------------------------------------------------------------------------
 
     def spans(self, after: Place | None, settled: Settled) -> Sequence[Span]:
-        # The late rows were handed out before; those that were not are there no more.
-        self._owed = self._owed[:0]
         if isinstance(self._rule, TransactionRule):
             return self._rule.spans(after, settled)
         upto = settled.upto
@@ -300,6 +298,11 @@ class ChosenTail:
             self._gaps.pass_over(before, columns[0], recorded, self._clock(), self._config.window)
         last = int(columns[0][-1])
         self._last = last if self._last is None else max(self._last, last)
+
+    def late_done(self) -> None:
+        self._owed = self._owed[:0]
+        if isinstance(self._rule, TransactionRule):
+            self._rule.late_done()
 
     def new_life(self, connection: AnyConnection) -> None:
         self._rule.forget()

@@ -73,6 +73,7 @@ def newest(connection: AnyConnection, relation: Relation) -> Place | None:
             column=Identifier(r.position[0]),
             rows=r.named_rows,
             finite=r.finite(),
+            condition=r.condition,
             alias=Identifier(r.alias),
         )
     else:
@@ -83,6 +84,7 @@ def newest(connection: AnyConnection, relation: Relation) -> Place | None:
             second=r.column(1),
             rows=r.named_rows,
             finite=r.finite(),
+            condition=r.condition,
         )
     row = connection.execute(query).fetchone()
     return None if row is None or row[0] is None else tuple(row)

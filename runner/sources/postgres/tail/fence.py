@@ -161,7 +161,7 @@ class FenceRule:
             return None
         at = sequence.least - 1 if self._upto is None else self._upto
         r = self._relation
-        run = STATEMENTS["run"].format(number=r.number(), position=r.column(), rows=r.named_rows)
+        run = STATEMENTS["run"].format(number=r.number(), position=r.column(), rows=r.named_rows, condition=r.condition)
         for limit in WINDOWS:
             if at >= newest:
                 return None

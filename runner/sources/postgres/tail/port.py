@@ -3,8 +3,9 @@
 The reader's loop, whose order the proofs of the rules rest on::
 
     settled = tail.look(connection)                  # bounded; never waits for a writer
-    the rows of tail.late_spans(settled)             # first of all, before spans is called
+    the rows of tail.late_spans(settled)             # first of all
     tail.taken(columns, late=True)                   # what was handed out of them, before each commit
+    tail.late_done()                                 # once all of them were
     the rows of tail.spans(after, settled)           # in snapshots taken after look() returned, any number of them
     tail.taken(columns, recorded)                    # what was handed out of them, in order, before each commit
     durability.note(), durability.wait()             # on the connection of look(), which dies with the server
@@ -233,6 +234,9 @@ class Tail(Protocol):
         """Say what was handed out of ``spans``, or, ``late``, of ``late_spans``: the columns of the order, ascending,
         and the recorded times in µs (the minimum int64: none).
         """
+
+    def late_done(self) -> None:
+        """Say that all rows of ``late_spans`` were handed out: those that did not come are there no more."""
 
     def between(self, first: Sequence[int], last: Sequence[int]) -> Span:
         """The rows from one place to another, ends included: to compare them with the log (``identity``)."""

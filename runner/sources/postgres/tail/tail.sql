@@ -40,16 +40,16 @@ SELECT
     EXISTS (SELECT FROM pg_catalog.pg_subscription_rel AS r JOIN family ON r.srrelid = family.oid)
 
 -- name: newest
-SELECT {number} FROM (SELECT max({position}) AS {column} FROM {rows} WHERE {finite}) AS {alias}
+SELECT {number} FROM (SELECT max({position}) AS {column} FROM {rows} WHERE {finite} AND {condition}) AS {alias}
 
 -- name: newest_pair
-SELECT {first_number}, {second_number} FROM {rows} WHERE {finite} ORDER BY {first} DESC, {second} DESC LIMIT 1
+SELECT {first_number}, {second_number} FROM {rows} WHERE {finite} AND {condition} ORDER BY {first} DESC, {second} DESC LIMIT 1
 
 -- name: newest_of_epoch
 SELECT {first_number}, {second_number} FROM {rows} WHERE {condition} ORDER BY {first} DESC, {second} DESC LIMIT 1
 
 -- name: run
-SELECT {number} FROM {rows} WHERE {position} > %(after)s AND {position} <= %(newest)s
+SELECT {number} FROM {rows} WHERE {position} > %(after)s AND {position} <= %(newest)s AND {condition}
 ORDER BY {position} LIMIT %(limit)s
 
 -- name: last_value
@@ -146,7 +146,7 @@ FROM pg_catalog.pg_prepared_xacts AS p
 -- name: other_life
 -- Rows whose transaction this server has not given out yet, asked in one snapshot with the rows.
 SELECT max({second_number}) FROM {rows}
-WHERE {first_number} >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+WHERE {condition} AND {first_number} >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 
 -- name: has_index
 -- Whether an index leads with a column, on the table and each of its leaves that has rows.

@@ -159,6 +159,10 @@ class TransactionRule:
         """The store is another one: its ids begin anew."""
         self._looked = False
 
+    def late_done(self) -> None:
+        # They stay left out of this look's spans: their rows have been handed out.
+        self._owed, self._owed_after = [], None
+
     @property
     def unread(self) -> tuple[int, ...]:
         """Transactions that were passed and whose rows are still to come."""
@@ -179,7 +183,9 @@ class TransactionRule:
 
     def _begin_epoch(self, connection: AnyConnection) -> None:
         r = self._relation
-        query = STATEMENTS["other_life"].format(first_number=r.number(0), second_number=r.number(1), rows=r.named_rows)
+        query = STATEMENTS["other_life"].format(
+            first_number=r.number(0), second_number=r.number(1), rows=r.named_rows, condition=r.condition
+        )
         row = connection.execute(query).fetchone()
         found = None if row is None else row[0]
         known = self._highest if self._highest is not None else found
@@ -221,7 +227,7 @@ class TransactionRule:
                 first=r.column(0),
                 second=r.column(1),
                 rows=r.named_rows,
-                condition=self._epoch_condition(epoch),
+                condition=SQL("{} AND {}").format(r.condition, self._epoch_condition(epoch)),
             )
             row = connection.execute(query).fetchone()
             if row is not None:
@@ -242,8 +248,6 @@ class TransactionRule:
     def spans(self, after: Place | None, settled: Settled) -> tuple[Span, ...]:
         """The rest of the epoch of ``after``, and the epochs behind it."""
         epoch, x, position = after or (0, -1, -1)
-        # Rows of those that ended were handed out before, as the port has it; they stay left out of this look's spans.
-        self._owed, self._owed_after = [], None
         if settled.upto is None:
             return ()
         return tuple(
