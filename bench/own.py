@@ -31,7 +31,7 @@ class Own:
     def __init__(self, log: Log, threads: int) -> None:
         self.log = log
         self.plan = plan_for(log)
-        self.plan.warm()
+        self.plan.load()
         self._pool = ThreadPoolExecutor(threads)
 
     def _batches(self, partition: int) -> Any:

@@ -1,19 +1,20 @@
-"""The compiled functions that a fold calls between kernel calls, the same for every run: one module, loaded once.
+"""The compiled functions that a fold calls between kernel calls, the same for every run.
 
 Each is an entry point with an explicit signature around a function of ``runner.kernels``; what they do is said there.
+Each is a module of its own, loaded when it is first called: loading all of them takes longer than a small catch-up.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from runner.fold.cache import load_module
+from runner.fold.cache import compile_module, load_module
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from collections.abc import Callable
 
-__all__ = ["SIGNATURE_NAMES", "bulk"]
+__all__ = ["SIGNATURE_NAMES", "Bulk", "bulk"]
 
 SIGNATURE_NAMES = """
 from numba import njit, types
@@ -38,49 +39,73 @@ ROWS = types.NamedTuple((U64, U64, I32, I64), DictMap)
 """
 """Head of every generated module: short names of the array types."""
 
-_SOURCE = (
-    '"""Entry points that every fold uses; made by runner/fold/bulk.py."""\n'
-    + SIGNATURE_NAMES
-    + """
-
+_ENTRIES = {
+    "enter_aggregates": """
 @njit((ROWS, U64R, U64R, I32), cache=True, **KERNEL)
 def enter_aggregates(table, hi, lo, rows):
     return map_entries(table, hi, lo, rows)
-
-
+""",
+    "enter_rows_again": """
 @njit((ROWS,), cache=True, **KERNEL)
 def enter_rows_again(table):
     rehash_map(table)
-
-
+""",
+    "enter_texts": """
 @njit((POOL, U8R, I64R, U64R, U64R, I64, types.int64), cache=True, **KERNEL)
 def enter_texts(pool, data, offsets, hi, lo, ids, begin):
     return intern_texts(pool, data, offsets, hi, lo, ids, begin)
-
-
+""",
+    "enter_texts_again": """
 @njit((POOL,), cache=True, **KERNEL)
 def enter_texts_again(pool):
     rehash_pool(pool)
-
-
+""",
+    "gather_texts": """
 @njit((POOL, I64R, I64R, U8), cache=True, **KERNEL)
 def gather_texts(pool, ids, offsets, data):
     copy_texts(pool, ids, offsets, data, 0)
-
-
+""",
+    "enter_keys": """
 @njit((KEYS, WORDS_R, I64), cache=True, **KERNEL)
 def enter_keys(keys, words, rows):
     return insert_keys(keys, words, rows)
-
-
+""",
+    "enter_keys_again": """
 @njit((KEYS,), cache=True, **KERNEL)
 def enter_keys_again(keys):
     rehash_keys(keys)
-"""
-)
+""",
+}
+
+
+def _source(name: str) -> str:
+    return (
+        f'"""An entry point that every fold uses; made by runner/fold/bulk.py."""\n{SIGNATURE_NAMES}\n{_ENTRIES[name]}'
+    )
+
+
+class Bulk:
+    """``enter_aggregates``, ``enter_texts``, ``gather_texts``, ``enter_keys`` and their ``*_again``."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in _ENTRIES:
+            raise AttributeError(name)
+        function: Callable[..., Any] = getattr(load_module(_source(name)), name)
+        setattr(self, name, function)
+        return function
+
+    def compile(self) -> None:
+        """Compile what is not on the disk yet; loads nothing else."""
+        for name in _ENTRIES:
+            compile_module(_source(name))
+
+    def load(self) -> None:
+        """Load all of them into this process."""
+        for name in _ENTRIES:
+            getattr(self, name)
 
 
 @cache
-def bulk() -> ModuleType:
-    """The module: ``enter_aggregates``, ``enter_texts``, ``gather_texts``, ``enter_keys`` and their ``*_again``."""
-    return load_module(_SOURCE)
+def bulk() -> Bulk:
+    """The entry points of this process."""
+    return Bulk()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-__all__ = ["load_module", "module_digest"]
+__all__ = ["compile_module", "load_module", "module_digest"]
 
 _loaded: dict[str, ModuleType] = {}
 _loading = threading.Lock()
@@ -51,6 +51,13 @@ def load_module(source: str, digest: str | None = None) -> ModuleType:
         if found is None:
             found = _loaded[digest] = _load(source, digest)
         return found
+
+
+def compile_module(source: str, digest: str | None = None) -> None:
+    """Compile it where its machine code is not on the disk yet: ``load_module`` then has only to load it."""
+    digest = digest or module_digest(source)
+    if not (cache_directory() / digest / "complete").exists():
+        load_module(source, digest)
 
 
 def _load(source: str, digest: str) -> ModuleType:

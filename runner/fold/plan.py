@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runner.fold.bulk import bulk
-from runner.fold.cache import load_module, module_digest
+from runner.fold.cache import compile_module, load_module, module_digest
 from runner.fold.handlers import PRELUDE, CompiledDefinition, compile_definition
 from runner.fold.kernel import Handler, LoopProjection, kernel_source
 from runner.fold.lower.lowering import TextRegistry
@@ -78,8 +78,14 @@ class FoldPlan:
         return load_module(self.source, self.digest)
 
     def warm(self) -> None:
-        """Compile the kernel, where that is not done yet, before workers start."""
-        bulk()
+        """Compile what the fold calls, where that is not done yet, before workers start; each loads what it calls."""
+        bulk().compile()
+        if self.compiled:
+            compile_module(self.source, self.digest)
+
+    def load(self) -> None:
+        """Load all that the fold may call into this process."""
+        bulk().load()
         if self.compiled:
             self.kernel()
 

@@ -24,7 +24,7 @@ from runner.sinks.shape import Shape
 from runner.stats import Noted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -52,6 +52,9 @@ __all__ = [
 
 TASKS_PER_WORKER = 8
 """Partitions are handed out in about so many groups per worker: few enough to cost nothing, enough to even out."""
+
+PLANS_KEPT = 4
+_plans: dict[Hashable, FoldPlan] = {}
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,19 @@ def with_columns(stack: ExitStack, log: Log, columns: Sequence[PayloadColumn], r
 def plan_over(log: Log, definitions: Sequence[ProjectionDefinition]) -> FoldPlan:
     """The plan over the log's types, its kernel compiled and on the disk for the workers.
 
-    The same projections are one kernel in whatever order they are named: compiled once, and a run can be resumed.
+    The same projections are one kernel in whatever order they are named: compiled once, and a run can be resumed. Plans
+    are kept: a run asks for its own several times, and one that follows the log again and again.
     """
-    plan = plan_fold(sorted(definitions, key=lambda d: d.name), log.types, scopes=log.scopes or (("", ""),))
-    plan.warm()
+    chosen = tuple(sorted(definitions, key=lambda d: d.name))
+    # By class and fingerprint: two definitions that were made alike from two loadings of a module are two.
+    known = tuple((d.cls, d.fingerprint) for d in chosen), log.types, log.scopes
+    plan = _plans.get(known)
+    if plan is None:
+        plan = plan_fold(chosen, log.types, scopes=log.scopes or (("", ""),))
+        plan.warm()
+        while len(_plans) >= PLANS_KEPT:
+            _plans.pop(next(iter(_plans)))
+        _plans[known] = plan
     return plan
 
 
@@ -136,6 +148,7 @@ def shape_of(log: Log, plan: FoldPlan, definition: ProjectionDefinition) -> Shap
         partitions=log.partitions,
         types=log.types,
         scopes=log.scopes,
+        required=(*identity, *(part.name for part in (*definition.key, *definition.fields) if not part.type.optional)),
     )
 
 

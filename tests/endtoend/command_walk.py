@@ -105,7 +105,7 @@ def main() -> None:
     shop = Shop(work)
     with Log.open(work / "log") as log:
         # Every child would load the kernel; loading starts no thread.
-        plan_fold(load_definitions(load_config(shop.config)), log.types).warm()
+        plan_fold(load_definitions(load_config(shop.config)), log.types).load()
     before: dict[str, Any] = {}
     for walk in json.load(sys.stdin):
         shutil.rmtree(work)

@@ -119,7 +119,7 @@ def main() -> None:
 def load_kernels(project: Project) -> None:
     """Every child would load them anew; loading starts no thread."""
     types = ["opened", "moved", "bought", "closed", "unknown"]
-    plan_fold(load_definitions(project.config), types).warm()
+    plan_fold(load_definitions(project.config), types).load()
 
 
 if __name__ == "__main__":
