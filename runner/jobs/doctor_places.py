@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.config import load_definitions
-from runner.errors import RunnerError
+from runner.errors import PostgresDenied, RunnerError
 from runner.jobs.diagnosis import Finding
 from runner.postgres import (
     SQL,
@@ -63,11 +63,16 @@ def look_at_store(
         for found in (store.relation, *(joined for _, joined in store.joins)):
             yield from _readable(connection, place, facts, found.schema, found.name)
         yield from _sequences(connection, source, facts, store, store.relation)
+        yield from _large_objects(connection, place, facts, store, store.relation)
         with translated(place):
             row = connection.execute(STATEMENTS["size"], {"oid": store.relation.oid}).fetchone()
         if row is not None:
             sizes.rows += row[0]
             sizes.octets += row[2]
+    if source.store.limits.replica_lag_seconds and not facts.standby and not facts.sees_sessions:
+        said = f"how far standbys are behind is hidden from {facts.role}, so max_replica_lag pauses nothing"
+        granted = statement(connection, "GRANT pg_read_all_stats TO {role};", role=Identifier(facts.role))
+        yield Finding(place, "replica lag", "problem", said, (granted,))
     return sizes
 
 
@@ -139,6 +144,28 @@ def _sequences(
                 connection, "GRANT SELECT ON SEQUENCE {name} TO {role};", name=name, role=Identifier(facts.role)
             )
             yield Finding(place, "sequence", "warning", said, (granted,))
+
+
+def _large_objects(
+    connection: AnyConnection, place: str, facts: ServerFacts, store: Store, relation: Found
+) -> Iterator[Finding]:
+    """Payloads outside the table have privileges of their own: one of them is tried."""
+    for cell in (store.cells.get(label) for label in sorted(store.large_objects)):
+        if cell is None or cell.type != "oid" or cell.alias != "m":
+            continue
+        rights = table_rights(connection, place, relation.schema, relation.name)
+        if rights is None or not rights.usage or not rights.reads:
+            continue
+        text = SQL("SELECT lo_get({column}, 0, 1) FROM {table} WHERE {column} IS NOT NULL LIMIT 1")
+        try:
+            with translated(place):
+                connection.execute(text.format(column=Identifier(cell.column), table=rights.quoted))
+        except PostgresDenied:
+            said = f"{facts.role} may not read the large objects of {relation}.{cell.column}"
+            allowed = statement(
+                connection, "ALTER ROLE {role} SET lo_compat_privileges = on;", role=Identifier(facts.role)
+            )
+            yield Finding(place, "large objects", "problem", said, (allowed,))
 
 
 # Read models ----------------------------------------------------------------------------------------------------------

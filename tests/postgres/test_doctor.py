@@ -180,6 +180,44 @@ def test_a_query_is_planned_to_see_what_it_may(database: Database, patient: Pati
     assert patient.diagnosis().problems == ()
 
 
+def test_tenants_whose_schemas_cannot_be_read(database: Database, patient: Patient) -> None:
+    for schema in ("tenant_a", "tenant_b", "tenant_c"):
+        database.sql(f"CREATE SCHEMA {schema}; SET search_path = {schema}; {BANK}")
+    database.sql("ALTER TABLE tenant_c.bank_events DROP COLUMN state")
+    role = database.role(*FINE, *(f"GRANT USAGE ON SCHEMA tenant_{t} TO {{role}}" for t in "ac"))
+    found = patient.store(role.env, more='schemas = "tenant_*"\ntable = "bank_events"').diagnosis()
+    assert {f.check for f in found.problems} == {"select", "tenant"}
+    assert [f.said.partition(":")[0] for f in found.problems if f.check == "tenant"] == ["tenant_c"]
+    mended(database, found)
+    assert {f.check for f in patient.diagnosis().problems} == {"tenant"}
+
+
+def test_payloads_in_large_objects(database: Database, patient: Patient) -> None:
+    needs_own(database)
+    database.sql(
+        "CREATE TABLE domain_event_entry (global_index bigserial PRIMARY KEY, aggregate_identifier varchar NOT NULL, "
+        "event_identifier varchar NOT NULL, sequence_number bigint NOT NULL, type varchar, time_stamp text NOT NULL, "
+        "payload_type varchar NOT NULL, payload_revision varchar, payload oid NOT NULL, meta_data oid);"
+        "INSERT INTO domain_event_entry VALUES (1, 'a', 'e', 0, 'A', '2026-01-01T00:00:00Z', 'T', NULL, "
+        "lo_from_bytea(0, '{}'), NULL)"
+    )
+    role = database.role(*FINE, "GRANT SELECT ON domain_event_entry TO {role}")
+    database.sql(f"GRANT SELECT ON SEQUENCE domain_event_entry_global_index_seq TO {role.name}")
+    found = patient.store(role.env, "axon").diagnosis()
+    assert [f.check for f in found.problems] == ["large objects"]
+    mended(database, found)
+    assert patient.diagnosis().problems == ()
+
+
+def test_the_lag_of_standbys_must_be_seen_to_be_heeded(database: Database, patient: Patient) -> None:
+    database.sql(BANK)
+    role = database.role(*READ[1:])
+    found = patient.store(role.env, more='max_replica_lag = "30s"').diagnosis()
+    assert [f.check for f in found.problems] == ["replica lag"]
+    mended(database, found)
+    assert patient.diagnosis().problems == ()
+
+
 def test_the_stores_of_the_libraries(database: Database, restored: Restored, patient: Patient) -> None:
     for name, preset, more in (
         ("emmett", "emmett", ""),
