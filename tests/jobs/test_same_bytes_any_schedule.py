@@ -115,7 +115,12 @@ STEPS = st.builds(
 )
 TRICKLE = st.integers(3, 10).map(lambda n: [Step("commit", 1), Step("update")] * n)
 """Updates of one event each: their deltas are few beside the base, and are merged into one delta."""
-SCHEDULES = st.lists(st.lists(STEPS, min_size=1, max_size=5) | TRICKLE, min_size=1, max_size=3).map(
+BACK = st.sampled_from(["update", "part", "merge"]).map(
+    lambda what: [Step("commit", 10), Step("rebuild"), Step("commit", 3), Step(what), Step("rollback"), Step("update")]
+)
+"""Rows and checkpoint of a former version are live again, and an update goes on from there."""
+JOINED = st.just([Step("commit", 3), Step("part"), Step("join"), Step("update")])
+SCHEDULES = st.lists(st.lists(STEPS, min_size=1, max_size=5) | TRICKLE | BACK | JOINED, min_size=1, max_size=3).map(
     lambda groups: [step for group in groups for step in group]
 )
 
