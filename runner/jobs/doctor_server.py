@@ -68,7 +68,7 @@ def _role(place: str, facts: ServerFacts, connection: AnyConnection) -> Iterator
         yield Finding(place, "role", "warning", said)
     if not facts.sees_sessions:
         grant = statement(connection, "GRANT pg_read_all_stats TO {role};", role=Identifier(facts.role))
-        said = "since when other sessions work, and at what, is hidden: status names them by their process id alone"
+        said = "of other sessions only process and application are seen, not since when they work and at what"
         yield Finding(place, "lock visibility", "warning", said, (grant,))
     else:
         yield Finding(place, "lock visibility", "ok", "sees the sessions of others and what they hold")
