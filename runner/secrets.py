@@ -16,7 +16,8 @@ HIDDEN = "***"
 
 _lock = threading.Lock()
 _secrets: set[str] = set()
-_USERINFO = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*(?=@)")
+# To the last @: a password may hold others, left as they are.
+_IN_URL = re.compile(r"(://[^\s/@:]*:)\S*(?=@)")
 _KEYWORD = re.compile(r"""\b((?:ssl)?password)(\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s'&;,]+)""", re.IGNORECASE)
 
 
@@ -37,7 +38,7 @@ def cleared(text: str) -> str:
             else:
                 # A password of three letters would blank parts of words; standing alone it is one.
                 text = re.sub(rf"(?<![\w]){re.escape(form)}(?![\w])", HIDDEN, text)
-    text = _USERINFO.sub(HIDDEN, text)
+    text = _IN_URL.sub(rf"\1{HIDDEN}", text)
     return _KEYWORD.sub(rf"\1\2{HIDDEN}", text)
 
 
