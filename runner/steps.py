@@ -42,6 +42,23 @@ settle (deltas of a read model compacted, after an update)
 rollback
   1  current.json renamed into place                the former version is live, the catalog is made again
   2  catalog renamed into place                     all but the ledger's last line
+
+load (a version into a new table in Postgres)
+  1  table made and noted                           an empty table, filled by the next load of the version
+  2  one partition's rows and its note committed    a table with some partitions; the next load goes on
+  3  keys and indexes made                          the same, with indexes
+  4  analysed, noted as complete                    a complete table that is not live
+
+switch (of tables in Postgres)
+  1  every snapshot sees the loaded rows            nothing
+  2  all locks had                                  nothing: the server ends the transaction
+  3  renamed, all carried over, not committed       nothing
+  4  committed                                      the new table is live; the embedded version is published by the next run
+
+apply (a catch-up in Postgres)
+  1  changed rows in a temporary table              nothing
+  2  rows and checkpoint changed, not committed     nothing
+  3  committed                                      the table is ahead; the embedded revision is published by the next run
 """
 
 from __future__ import annotations
@@ -59,6 +76,9 @@ STEPS = (
     *(f"update.{n}" for n in (1, 2, 3, 4, 5)),
     *(f"settle.{n}" for n in (1, 2, 3, 4)),
     *(f"rollback.{n}" for n in (1, 2)),
+    *(f"load.{n}" for n in (1, 2, 3, 4)),
+    *(f"switch.{n}" for n in (1, 2, 3, 4)),
+    *(f"apply.{n}" for n in (1, 2, 3)),
 )
 
 

@@ -31,12 +31,13 @@ CREATE TABLE projection_runner.tables (
     made_of text NOT NULL,
     columns jsonb NOT NULL,
     names jsonb NOT NULL DEFAULT '{}',
+    own text[] NOT NULL,
     changed timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (read_model, schema_name, table_name, version)
+    PRIMARY KEY (read_model, schema_name, table_name, version, relid)
 );
 COMMENT ON TABLE projection_runner.tables IS
     'Tables of the runner: live, former and being loaded. relid: which table; made_of: digest of its columns; '
-    'names: its indexes'' and statistics'' own names and those they have while the table is live';
+    'own: indexes of the read model''s own; names: what indexes and statistics are called now and when the table is live';
 CREATE TABLE projection_runner.loaded (
     relid oid NOT NULL,
     partition integer NOT NULL,
@@ -62,17 +63,13 @@ SELECT read_model, schema_name, table_name, tenant, version, revision, position,
 FROM projection_runner.read_models
 ORDER BY read_model, schema_name, table_name;
 
--- name: live
-SELECT t.read_model, t.version, t.revision, t.position, t.fingerprint, t.relid, t.columns, t.names
-FROM projection_runner.tables AS t
-WHERE t.relid = %(relid)s;
-
 -- name: of_version
 SELECT relid, revision, position, fingerprint, log_id, complete, made_of,
     (SELECT relname FROM pg_class WHERE oid = relid) AS relname,
-    (pg_identify_object('pg_class'::regclass, relid, 0)).identity = format('%%I.%%I', schema_name, table_name) AS is_live
+    (pg_identify_object('pg_class'::regclass, relid, 0)).identity = format('%%I.%%I', schema_name, table_name), names
 FROM projection_runner.tables
-WHERE read_model = %(name)s AND schema_name = %(schema)s AND table_name = %(table)s AND version = %(version)s;
+WHERE read_model = %(name)s AND schema_name = %(schema)s AND table_name = %(table)s AND version = %(version)s
+ORDER BY relid DESC;
 
 -- name: of_model
 SELECT t.schema_name, t.table_name, t.version, t.relid, c.relname, n.nspname,
@@ -86,11 +83,11 @@ ORDER BY t.schema_name, t.table_name, t.version;
 -- name: note_table
 INSERT INTO projection_runner.tables (
     read_model, schema_name, table_name, tenant, version, revision, position, fingerprint, log_id, job_id, relid,
-    made_of, columns
+    made_of, columns, own
 )
 VALUES (
     %(name)s, %(schema)s, %(table)s, %(tenant)s, %(version)s, %(revision)s, %(position)s, %(fingerprint)s, %(log_id)s,
-    %(job_id)s, %(relid)s, %(made_of)s, %(columns)s
+    %(job_id)s, %(relid)s, %(made_of)s, %(columns)s, %(own)s
 );
 
 -- name: forget_table
@@ -106,7 +103,7 @@ INSERT INTO projection_runner.loaded VALUES (%(relid)s, %(partition)s, %(digest)
 -- name: note_complete
 WITH done AS (DELETE FROM projection_runner.loaded WHERE relid = %(relid)s)
 UPDATE projection_runner.tables
-SET complete = true, revision = %(revision)s, position = %(position)s, job_id = %(job_id)s, names = %(names)s,
+SET complete = true, revision = %(revision)s, position = %(position)s, job_id = %(job_id)s,
     changed = now()
 WHERE relid = %(relid)s;
 

@@ -70,11 +70,12 @@ class Layout:
         told = [[n, t.sql, n in self.required] for n, t in self.types.items()]
         return hashlib.sha256(json.dumps([told, self.key, self.by_tenant]).encode()).hexdigest()[:32]
 
-    def definition(self) -> Composed:
-        """The columns for CREATE TABLE."""
+    def definition(self, only: tuple[str, ...] = ()) -> Composed:
+        """The columns for CREATE TABLE, or those of them that are named."""
         parts = [
             SQL("{} {}{}").format(Identifier(n), SQL(t.sql), SQL(" NOT NULL" if n in self.required else ""))  # type: ignore[arg-type] # names of types are ours
             for n, t in self.types.items()
+            if not only or n in only
         ]
         return SQL(", ").join(parts)
 
@@ -84,6 +85,10 @@ class Layout:
             return None
         kind = "PRIMARY KEY" if self.required.issuperset(self.key) else "UNIQUE NULLS NOT DISTINCT"
         return SQL(kind + " ({})").format(self.names(self.key))  # type: ignore[arg-type] # one of two literals
+
+    def own_names(self, table: str) -> tuple[str, ...]:
+        """The names of the indexes that the read model itself asks for, its key's first."""
+        return (fitted(table, "_pkey"), *(index.name for index in self.indexes))
 
     @staticmethod
     def names(columns: tuple[str, ...]) -> Composed:
@@ -108,7 +113,9 @@ def layout_of(shape: Shape, place: Place, *, by_tenant: bool = False) -> Layout:
                 f"{where}: the column name {name!r} has more than {NAME_BYTES} bytes", hint="rename the field"
             )
         if name in SYSTEM_COLUMNS:
-            raise ReadModelError(f"{where}: every table in Postgres has a column {name!r} of its own", hint="rename the field")
+            raise ReadModelError(
+                f"{where}: every table in Postgres has a column {name!r} of its own", hint="rename the field"
+            )
         try:
             types[name] = pg_type_of(shape.schema.field(name).type)
         except TypeError as error:

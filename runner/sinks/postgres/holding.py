@@ -1,0 +1,47 @@
+"""Live tables that nobody else writes for a moment, while readers go on: how inline writers are caught up with."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runner.postgres import qualified, translated
+from runner.sinks.postgres.bookkeeping import opened
+from runner.sinks.postgres.switching import SWITCHING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from runner.config.postgres import PostgresReadModelsConfig
+    from runner.postgres import AnyConnection
+    from runner.sinks.postgres.port import Place
+
+__all__ = ["Held", "held"]
+
+
+@dataclass
+class Held:
+    """Live tables that nobody else writes for now. until: when the server lets go, by ``time.monotonic``."""
+
+    connection: AnyConnection
+    until: float
+
+
+@contextmanager
+def held(config: PostgresReadModelsConfig, places: Sequence[Place], seconds: float) -> Iterator[Held]:
+    """Hold these tables against writers. Whoever commits the connection keeps what was done in it."""
+    where = f"the lock of {', '.join(p.words for p in places)}"
+    until = time.monotonic() + seconds
+    with closing(opened(config, "hold")) as connection, translated(where):
+        connection.autocommit = False
+        bound = str(round(seconds * 1000))
+        connection.execute(SWITCHING["bounds"], {"lock": bound, "work": bound})
+        for place in sorted(places):
+            connection.execute(SWITCHING["hold_table"].format(table=qualified(place.schema, place.table)))
+        try:
+            yield Held(connection, until)
+        finally:
+            if not connection.closed:
+                connection.rollback()

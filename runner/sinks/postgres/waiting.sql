@@ -1,0 +1,21 @@
+-- name: snapshots
+-- Transactions of this database that hold a snapshot in which something of the tables' last writing is not visible.
+SELECT l.pid, l.virtualtransaction, a.backend_xmin::text, a.application_name, a.xact_start
+FROM pg_locks AS l
+JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.locktype = 'virtualxid' AND l.granted AND l.mode = 'ExclusiveLock'
+    AND a.datname = current_database() AND a.pid <> pg_backend_pid()
+    AND a.backend_xmin IS NOT NULL
+    AND a.backend_type NOT IN ('autovacuum worker', 'autovacuum launcher', 'parallel worker')
+    AND age(a.backend_xmin) >= coalesce(
+        (SELECT min(age(t.xmin)) FROM projection_runner.tables AS t WHERE t.relid = ANY(%(relids)s)), 0);
+
+-- name: holders
+-- Who else holds or waits for a lock on these relations, and for how long its transaction has been going on.
+SELECT l.pid, coalesce(l.virtualtransaction, ''), coalesce(a.application_name, ''),
+    extract(epoch FROM clock_timestamp() - a.xact_start)::double precision, l.relation::regclass::text
+FROM pg_locks AS l
+LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.locktype = 'relation' AND l.granted AND l.relation = ANY(%(relids)s)
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND l.pid IS DISTINCT FROM pg_backend_pid();
