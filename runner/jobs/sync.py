@@ -16,6 +16,7 @@ from runner.config import load_definitions
 from runner.config.table import nearest
 from runner.errors import ConfigError, EventTwice, SourceError
 from runner.jobs.context import recorded
+from runner.jobs.fraction import check_fraction, with_fraction
 from runner.jobs.ledger import NewJob
 from runner.jobs.preparing import ledger_of
 from runner.log import Log, LogWriter, Room
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 
     from runner.config import Config, PostgresSourceConfig, SourceConfig
     from runner.jobs.context import Recording
+    from runner.jobs.fraction import Fraction
     from runner.sources import BadLine, Piece, SourceReader, UnfinishedLine
     from runner.stats import Listener
 
-__all__ = ["SourceReport", "SyncReport", "sync"]
+__all__ = ["SourceReport", "SyncReport", "chosen_sources", "sync"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class SourceReport:
     commits: int = 0
     unfinished: tuple[UnfinishedLine, ...] = ()
     """Last lines without a line end, left for the next sync."""
+    notes: tuple[str, ...] = ()
+    """What people should know of the source."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +72,34 @@ class SyncReport:
         return self.events / spent if spent else 0.0
 
 
-def sync(config: Config, sources: Sequence[str] | None = None, listener: Listener = ignore) -> SyncReport:
+def sync(
+    config: Config,
+    sources: Sequence[str] | None = None,
+    listener: Listener = ignore,
+    *,
+    fraction: Fraction | None = None,
+) -> SyncReport:
     """Read what these sources (None: all) have behind their marks into the log, then fill the projections' columns.
+
+    fraction: only of some aggregates, which the log's manifest then states.
 
     Raises ConfigError, SourceError (LineError, SourceChanged; what stood before the bad place is committed), LogError,
     and, once all events are in, DefinitionError and FieldValueError from the columns.
     """
-    chosen = _chosen(config, sources)
+    chosen = chosen_sources(config, sources)
     with ExitStack() as stack:
         ledger = stack.enter_context(ledger_of(config))
-        job = NewJob("sync", options={"sources": [source.name for source in chosen]})
+        options = {"sources": [source.name for source in chosen], "aggregates": str(fraction) if fraction else "all"}
+        job = NewJob("sync", options=options)
         run = stack.enter_context(recorded(ledger, job, listener))
         room = Room(events=config.log.segment_events, payload_bytes=config.log.segment_megabytes << 20)
         writer = stack.enter_context(LogWriter.open(config.log.path, config.log.partitions, room=room))
+        check_fraction(writer.manifest.sources, fraction, str(config.log.path))
         before = writer.last_position
         reports: list[SourceReport] = []
         with run.stage("sync") as timing:
             for source in chosen:
-                report = _Sync(config, source, writer, run, room).report()
+                report = _Sync(config, source, writer, run, room, fraction).report()
                 reports.append(report)
                 timing.events += report.events
                 run.counts = {
@@ -99,7 +113,8 @@ def sync(config: Config, sources: Sequence[str] | None = None, listener: Listene
         )
 
 
-def _chosen(config: Config, names: Sequence[str] | None) -> list[SourceConfig | PostgresSourceConfig]:
+def chosen_sources(config: Config, names: Sequence[str] | None) -> list[SourceConfig | PostgresSourceConfig]:
+    """The sources of these names, None: all. Raises ConfigError."""
     if not config.sources:
         raise ConfigError(
             f"{config.file} names no sources", hint="add [sources.NAME] with files, aggregate_id and type"
@@ -132,7 +147,10 @@ class _Sync:
         writer: LogWriter,
         run: Recording,
         room: Room,
+        fraction: Fraction | None,
     ) -> None:
+        self._fraction = fraction
+        self._namespace = source.namespace if source.namespace is not None else source.name
         self._config, self._source, self._writer, self._run, self._room = config, source, writer, run, room
         known = writer.manifest.source(source.name)
         self._known_events = 0 if known is None else known.events
@@ -175,6 +193,7 @@ class _Sync:
             str(self._rejects.path) if self._rejects.count else "",
             self._commits,
             self._reader.unfinished(),
+            self._reader.notes(),
         )
 
     def _check_not_all_rejected(self) -> None:
@@ -201,11 +220,14 @@ class _Sync:
             raise SourceError(f"{self._reader.place(*error.place)}: {error.reason}", hint=hint) from None
 
     def _take(self, piece: Piece) -> None:
-        n = piece.events.num_rows
-        octets = int(piece.events.column("payload").nbytes)
+        events = piece.events
+        if self._fraction is not None:
+            events = self._fraction.of_events(events, self._namespace)
+        n = events.num_rows
+        octets = int(events.column("payload").nbytes)
         if n:
             with self._naming_lines():
-                self._writer.append(self._source.name, piece.events, namespace=self._source.namespace)
+                self._writer.append(self._source.name, events, namespace=self._source.namespace)
         if piece.rejected and self._first_bad is None:
             self._first_bad = piece.rejected[0]
         self._rejects.add(piece.rejected)
@@ -228,7 +250,7 @@ class _Sync:
         }
         self._reader.settle()
         with self._naming_lines():
-            identity = self._reader.identity()
+            identity = with_fraction(self._reader.identity(), self._fraction)
             self._writer.commit(self._source.name, mark, identity=identity, namespace=self._source.namespace)
         self._events += self._waiting_events
         self._commits += self._waiting_events > 0

@@ -70,5 +70,8 @@ class SourceReader(Protocol):
     def place(self, first: int, second: int) -> str:
         """Where the event with this source position stands, in words: ``events.ndjson:12``."""
 
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of the reading, a line each, once ``pieces`` is exhausted."""
+
     def unfinished(self) -> tuple[UnfinishedLine, ...]:
         """What was left for the next sync, once ``pieces`` is exhausted."""

@@ -85,6 +85,9 @@ class PostgresReader:
         two = any(len(r.store.position) > 1 for r in self.readings)
         return f"{', '.join(tables[:3])}: event at position {f'({first}, {second})' if two else second}"
 
+    def notes(self) -> tuple[str, ...]:
+        return tuple(line for reading in self.readings for line in reading.notes())
+
     def unfinished(self) -> tuple[UnfinishedLine, ...]:
         return ()
 
@@ -93,9 +96,9 @@ class PostgresReader:
 
     # One source -------------------------------------------------------------------------------------------------------
 
-    def connect(self, what: str) -> AnyConnection:
+    def connect(self, what: str, *, statement_seconds: float | None = None) -> AnyConnection:
         """A read-only connection within the source's limits. Raises ConfigError, PostgresError."""
-        seconds = self._limits.statement_seconds
+        seconds = self._limits.statement_seconds if statement_seconds is None else statement_seconds
         return connect(self._source.connection, f"{what} {self._source.name}", statement_timeout=seconds)
 
     def stores(self, connection: AnyConnection) -> list[Store]:

@@ -93,6 +93,27 @@ class StoreReading:
         """How the newest rows are known to be whole, in a line."""
         return self._tail.words
 
+    def notes(self) -> list[str]:
+        """What was left out, who holds the rest back, which gaps are still asked for; () where nothing is odd."""
+        tenant = f"{self.store.tenant}: " if self.store.tenant else ""
+        found = [f"{tenant}left out: {n:,} {name}" for name, n in sorted(self._left_out.items())]
+        settled = self.settled
+        if settled is None:
+            return found
+        for holder in settled.holders:
+            who = f"pid {holder.pid}" if holder.pid is not None else "a prepared transaction"
+            named = f" ({holder.application})" if holder.application else ""
+            since = f" since {holder.since:%Y-%m-%d %H:%M:%S} UTC" if holder.since else ""
+            ends = f"; {holder.ends} would end it" if holder.ends else ""
+            found.append(f"{tenant}newer events wait for {who}{named}: {holder.what}{since}{ends}")
+        if settled.wait:
+            found.append(f"{tenant}newer events are passed by time: sync again in {settled.wait:.0f} s")
+        if settled.open_gaps:
+            found.append(f"{tenant}{settled.open_gaps:,} positions were passed by time and are still asked for")
+        if settled.late_events:
+            found.append(f"{tenant}{settled.late_events:,} events came late so far and were taken in")
+        return found
+
     def _identify(self, log: Log | None) -> None:
         now = StoreIdentity.read(self._connection, self._statement.tail_relation())
         if self._mark.identity is not None:

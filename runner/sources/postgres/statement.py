@@ -86,17 +86,18 @@ class Statement:
     # Statements -------------------------------------------------------------------------------------------------------
 
     def rows(
-        self, condition: Composable, order: Composable, cut: tuple[int | None, int | None] = (None, None)
+        self, condition: Composable, order: Composable | None, cut: tuple[int | None, int | None] = (None, None)
     ) -> Composed:
-        """The rows that meet a condition, in an order, both over the labels.
+        """The rows that meet a condition, in an order (None: any), both over the labels.
 
         cut: low < first column of the order <= high.
         """
         columns = [SQL("{} AS {}").format(made, Identifier(f"c{k}")) for k, made in enumerate(self._expressions)]
         parts = [condition, *self._only(), *self._cut(*cut)]
-        return SQL("SELECT {} FROM {} WHERE {} ORDER BY {}").format(
-            SQL(", ").join(columns), self.relation(), SQL(" AND ").join([SQL("({})").format(p) for p in parts]), order
+        query = SQL("SELECT {} FROM {} WHERE {}").format(
+            SQL(", ").join(columns), self.relation(), SQL(" AND ").join([SQL("({})").format(p) for p in parts])
         )
+        return query if order is None else SQL("{} ORDER BY {}").format(query, order)
 
     def relation(self) -> Composable:
         """FROM: every label as a column of r."""
