@@ -24,7 +24,7 @@ __all__ = [
     "ignore",
 ]
 
-Stage = Literal["sync", "columns", "scan", "fold", "write", "merge", "prove", "publish", "compact"]
+Stage = Literal["sync", "columns", "scan", "fold", "write", "merge", "prove", "publish", "compact", "compare"]
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ COMMANDS = {
     "rebuild": Entry("runner.cli.rebuild", "Fold from the first event into a new version, prove it, switch."),
     "update": Entry("runner.cli.update", "Fold only what is new into the live read models."),
     "prove": Entry("runner.cli.prove", "Fold live rows again in plain Python and compare."),
+    "verify": Entry("runner.cli.verify", "Fold again and compare with all live rows, in files and in Postgres."),
+    "compare": Entry("runner.cli.compare", "Compare with the table that the application itself wrote."),
     "status": Entry("runner.cli.status", "Sources, log, read models: marks, checkpoints, lag, fingerprints."),
     "jobs": Entry("runner.cli.jobs", "The ledger of runs: list them, show one."),
     "rollback": Entry("runner.cli.rollback", "Make the previous version of a read model live again."),

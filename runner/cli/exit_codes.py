@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["INTERRUPTED", "MEANINGS", "described"]
+__all__ = ["DIFFERENT", "INTERRUPTED", "MEANINGS", "described"]
 
+DIFFERENT = 3
 INTERRUPTED = 130
 
 MEANINGS = {
     0: "done",
     1: "a job cannot start, go on or be found; or any failure that has no code of its own",
     2: "the command line or runner.toml is wrong",
-    3: "two computations of the same rows differ (proof)",
+    3: "two computations of the same rows differ (proof, verify, compare)",
     4: "an event or projection class is wrong, or a handler cannot be compiled",
     5: "a source cannot be read as declared: bad line, changed file",
     6: "the log cannot be used: missing, damaged, locked, another format",

@@ -36,6 +36,7 @@ _WORDS: dict[stats.Stage, str] = {
     "write": "writing",
     "merge": "merging",
     "prove": "proving",
+    "compare": "comparing",
     "publish": "publishing",
     "compact": "compacting",
 }

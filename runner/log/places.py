@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runner.log.manifest import Manifest
     from runner.log.streams import EventRows
 
-__all__ = ["PLACES_SCHEMA", "places_of", "positions_between"]
+__all__ = ["PLACES_SCHEMA", "numbers_of", "places_of", "positions_between"]
 
 PLACES_SCHEMA = pa.schema(
     [
@@ -66,6 +66,17 @@ def positions_between(
             keep &= scopes[each.aggregates.scope[each.codes]]
             parts.append(positions[keep])
     return np.unique(np.concatenate(parts))
+
+
+def numbers_of(manifest: Manifest, rows: Iterable[EventRows], source: str) -> npt.NDArray[np.int64]:
+    """int64[n, 3]: position and the two source positions of all events of a source; in no order."""
+    code = _code(manifest, source)
+    parts = [np.empty((0, 3), np.int64)]
+    for each in rows:
+        mine = each.header["source"] == code
+        columns = [each.header[name][mine] for name in ("position", "source_position_0", "source_position_1")]
+        parts.append(np.stack([c.astype(np.int64) for c in columns], axis=1))
+    return np.concatenate(parts)
 
 
 _NUMBERS = frozenset({"position", "source_position_0", "source_position_1", "version"})

@@ -15,7 +15,7 @@ from runner.log.columns import column_digest, read_column
 from runner.log.cut import cut_at
 from runner.log.identity import identity_hash, partition_of
 from runner.log.lock import hold_manifest
-from runner.log.places import places_of, positions_between
+from runner.log.places import numbers_of, places_of, positions_between
 from runner.log.store import Store
 from runner.log.streams import EventRows, raw_texts
 from runner.log.views import kept_rows, make_batch
@@ -205,6 +205,12 @@ class Log:
         """Which of a tenant's source positions (the second) from first to last the log has, int64, ascending."""
         rows = (each for segment in self.manifest.segments for each in self._all_rows(segment))
         return positions_between(self.manifest, rows, source, tenant, first, last)
+
+    def source_numbers(self, source: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """int64[n, 3]: position and the two source positions of all events of a source; in no order."""
+        return numbers_of(
+            self.manifest, (each for segment in self.manifest.segments for each in self._all_rows(segment)), source
+        )
 
     def _raw_events(
         self, segment: Segment, partition: int, rows: EventRows, chosen: np.ndarray[tuple[int], np.dtype[np.intp]]

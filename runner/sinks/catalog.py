@@ -29,7 +29,7 @@ from runner.statements import statements
 if TYPE_CHECKING:
     from runner.sinks.shape import Version
 
-__all__ = ["build", "connect", "is_current", "put", "quoted", "repair"]
+__all__ = ["build", "connect", "is_current", "put", "quoted", "relation", "repair"]
 
 SQL = statements("runner.sinks", "catalog.sql")
 NAME = "catalog.duckdb"
@@ -175,6 +175,12 @@ def _view(version: Version) -> str:
         partition=f"PARTITION BY {', '.join(key)}" if key else "",
         same_key=" AND ".join(f"delta.{k} IS NOT DISTINCT FROM base.{k}" for k in key) or "true",
     )
+
+
+def relation(version: Version) -> str:
+    """The rows of a version as a query of DuckDB, columns as users see them."""
+    _, _, query = _view(version).partition(" AS\n")
+    return query.rstrip().rstrip(";")
 
 
 def _column(field: pa.Field) -> str:
