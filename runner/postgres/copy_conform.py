@@ -114,18 +114,19 @@ def conform(column: pa.Array, kind: PgType, encoded: pa.DataType, place: _Place)
 
 def _list(column: pa.Array, element: PgType, encoded: pa.DataType, place: _Place) -> pa.Array:
     where, name, first = place
-    # Only the elements of these rows, which may be few of those of the whole array.
-    ends = column.offsets.to_numpy(zero_copy_only=False)
-    values = column.values.slice(int(ends[0]), int(ends[-1]) - int(ends[0]))
+    # Only what these rows show: an array may be a slice, and hold elements under its nulls.
+    values = column.flatten()
+    ends = np.zeros(len(column) + 1, np.int64)
+    np.cumsum(pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False), out=ends[1:])
     try:
         values = conform(values, element, encoded.value_type, (where, name, 1))
     except CopyError as error:
         # Its row is the number of the element.
-        row = int(np.searchsorted(ends - ends[0], error.row - 1, side="right")) - 1
+        row = int(np.searchsorted(ends, error.row - 1, side="right")) - 1
         raise CopyError(where, name, first + row, error.reason, hint=error.hint) from None
     mask = None if column.null_count == 0 else pc.is_null(column)
     kind = pa.LargeListArray if pa.types.is_large_list(encoded) else pa.ListArray
-    return kind.from_arrays(pa.array(ends - ends[0], column.offsets.type), values, type=encoded, mask=mask)
+    return kind.from_arrays(pa.array(ends, column.offsets.type), values, type=encoded, mask=mask)
 
 
 def _bytes_and_ends(column: pa.Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -186,7 +187,7 @@ def _name_row(column: pa.Array, encoded: pa.DataType, error: pa.ArrowInvalid, pl
             high = middle
         else:
             low = middle
-    raise CopyError(where, name, first + low, f"{_short(str(column[low]))}: {error}")
+    raise CopyError(where, name, first + low, f"{_short(column[low : low + 1].cast(pa.string())[0].as_py())}: {error}")
 
 
 def _short(text: str) -> str:

@@ -70,9 +70,9 @@ def copy_in(
                 copy.write(encoder.tail())
             return cursor.rowcount
     except psycopg.Error as error:
-        # Where the server says which line and column it was.
+        # The outermost context says which line and column it was.
         context = (error.diag.context or "").splitlines()
-        raise error_of(error, ": ".join([where, *context[:1]])) from None
+        raise error_of(error, ": ".join([where, *context[-1:]])) from None
 
 
 class _Encoder:
@@ -92,11 +92,12 @@ class _Encoder:
     def head(self) -> bytes:
         return self._encoder.write_header()
 
-    def tail(self) -> bytes:
-        return self._encoder.finish()
+    def tail(self) -> bytes | memoryview:
+        """What the encoder still holds back, and the stream's end."""
+        return self._with_element_types(self._encoder.finish(), behind=2)
 
     def pieces(self, batch: pa.RecordBatch) -> Iterator[bytes | memoryview]:
-        """The rows of a batch, about ``_OCTETS`` at a time."""
+        """The rows of a batch, about ``_OCTETS`` at a time; pgpq may hold some back for the next piece."""
         if not batch.schema.equals(self._schema):
             raise CopyError(self._where, "", self._rows, f"a batch has the schema {batch.schema}, not {self._schema}")
         step = max(1, batch.num_rows * _OCTETS // max(1, batch.nbytes))
@@ -110,10 +111,14 @@ class _Encoder:
         ]
         data = self._encoder.write_batch(pa.record_batch(columns, schema=self._encoded))
         self._rows += rows.num_rows
+        return self._with_element_types(data)
+
+    def _with_element_types(self, data: bytes, behind: int = 0) -> bytes | memoryview:
+        """Whole rows, and ``behind`` bytes behind them, with the numbers of the arrays' element types put right."""
         if not self._elements.any():
             return data
         changed = np.frombuffer(data, np.uint8).copy()
-        set_element_types(changed, self._elements)
+        set_element_types(changed[: len(changed) - behind], self._elements)
         return changed.data
 
 

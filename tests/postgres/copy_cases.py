@@ -63,7 +63,7 @@ _TIMES = st.integers(FIRST_TIME, LAST_TIME) | st.sampled_from([FIRST_TIME, -1, 0
 _INT64 = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([-(2**63), -1, 0, 2**63 - 1])
 
 
-def _decimals(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
+def decimals(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
     most = 10**precision - 1
     numbers = st.integers(-most, most) | st.sampled_from([-most, most, 0, 1, -1, min(most, 10**scale)])
     return numbers.map(lambda n: Decimal((int(n < 0), tuple(map(int, str(abs(n)))), -scale)))
@@ -128,15 +128,15 @@ CASES = [
         _DIGITS | st.sampled_from(_ODD_NUMBERS).map(Decimal),
         get="{c}::text",
     ),
-    Case("numeric_38_9", types.NUMERIC, pa.decimal128(38, 9), _decimals(38, 9)),
-    Case("numeric_19_4", numeric(19, 4), pa.decimal128(19, 4), _decimals(19, 4)),
-    Case("numeric_38_0", numeric(38, 0), pa.decimal128(38, 0), _decimals(38, 0)),
-    Case("numeric_38_38", types.NUMERIC, pa.decimal128(38, 38), _decimals(38, 38)),
+    Case("numeric_38_9", types.NUMERIC, pa.decimal128(38, 9), decimals(38, 9)),
+    Case("numeric_19_4", numeric(19, 4), pa.decimal128(19, 4), decimals(19, 4)),
+    Case("numeric_38_0", numeric(38, 0), pa.decimal128(38, 0), decimals(38, 0)),
+    Case("numeric_38_38", types.NUMERIC, pa.decimal128(38, 38), decimals(38, 38)),
     Case(
         "numeric_null",
         types.NUMERIC,
         pa.decimal128(12, 3),
-        _decimals(9, 2) | st.sampled_from(["NaN", "Infinity", "-Infinity"]).map(Decimal),
+        decimals(9, 2) | st.sampled_from(["NaN", "Infinity", "-Infinity"]).map(Decimal),
         get="CASE WHEN {c} IN ('NaN', 'Infinity', '-Infinity') THEN NULL ELSE {c} END",
         special="null",
     ),
@@ -163,7 +163,7 @@ CASES = [
     Case("text_array", types.TEXT.array(), pa.list_(pa.string()), _lists(TEXTS)),
     Case("int8_array", types.INT8.array(), pa.list_(pa.int64()), _lists(_INT64)),
     Case("float8_array", types.FLOAT8.array(), pa.large_list(pa.float64()), _lists(st.floats())),
-    Case("numeric_array", types.NUMERIC.array(), pa.list_(pa.decimal128(25, 6)), _lists(_decimals(25, 6))),
+    Case("numeric_array", types.NUMERIC.array(), pa.list_(pa.decimal128(25, 6)), _lists(decimals(25, 6))),
     Case("uuid_array", types.UUID.array(), pa.list_(pa.string()), _lists(st.uuids()), get="{c}::text[]"),
     Case("jsonb_array", types.JSONB.array(), pa.list_(pa.large_string()), _lists(_JSON), get="{c}::text[]"),
 ]

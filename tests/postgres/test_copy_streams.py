@@ -121,7 +121,7 @@ def test_another_header() -> None:
         (struct.pack(">hi", 3, -2), "row 2: a field of -2 bytes"),
         (
             struct.pack(">h", 3) + _field(b"12345") + 2 * _field(None) + END,
-            "column number, row 2: 5 bytes are no integer",
+            "number, row 2: 5 bytes are no integer",
         ),
     ],
 )
