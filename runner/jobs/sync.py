@@ -214,7 +214,7 @@ class _Sync:
         try:
             yield
         except EventTwice as error:
-            hint = error.hint
+            hint = self._reader.cure(*error.place) or error.hint
             if self._source.on_bad_line == "reject":
                 hint += '; on_bad_line = "reject" leaves out no such event'
             raise SourceError(f"{self._reader.place(*error.place)}: {error.reason}", hint=hint) from None

@@ -82,6 +82,9 @@ class FileReader:
         file = self._source.root / self._mark.files[first].path
         return f"{file}:{second}" if self._source.position is None else f"{file}: event at position {second}"
 
+    def cure(self, first: int, second: int) -> str:
+        return ""
+
     def notes(self) -> tuple[str, ...]:
         return ()
 

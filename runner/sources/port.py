@@ -70,6 +70,9 @@ class SourceReader(Protocol):
     def place(self, first: int, second: int) -> str:
         """Where the event with this source position stands, in words: ``events.ndjson:12``."""
 
+    def cure(self, first: int, second: int) -> str:
+        """What to do where the log refuses the event with this source position; "" where the source knows no better."""
+
     def notes(self) -> tuple[str, ...]:
         """What people should know of the reading, a line each, once ``pieces`` is exhausted."""
 

@@ -41,6 +41,8 @@ class PostgresReader:
         self._marks = read_marks(self._where, mark)
         self._stack = ExitStack()
         self._durability: Durability | None = None
+        self.patient = True
+        """Whether rows that time alone will settle soon are waited for; a follower comes again anyway."""
         self.readings: list[StoreReading] = []
         self.failures: list[TenantFailure] = []
 
@@ -56,6 +58,7 @@ class PostgresReader:
                 reading = StoreReading(
                     store, self._marks.get(store.tenant, StoreMark()), connection, extraction, self._log
                 )
+                reading.patient = self.patient
                 self.readings.append(reading)
                 yield from reading.pieces()
                 self.failures += reading.failures
@@ -83,7 +86,19 @@ class PostgresReader:
     def place(self, first: int, second: int) -> str:
         tables = sorted({r.store.name for r in self.readings}) or ["the store"]
         two = any(len(r.store.position) > 1 for r in self.readings)
-        return f"{', '.join(tables[:3])}: event at position {f'({first}, {second})' if two else second}"
+        event = "late event" if self._came_late(first, second) else "event"
+        return f"{', '.join(tables[:3])}: {event} at position {f'({first}, {second})' if two else second}"
+
+    def cure(self, first: int, second: int) -> str:
+        if not self._came_late(first, second):
+            return ""
+        return (
+            "its position was passed by time, and the log has later versions of the aggregate, behind which it cannot "
+            "stand: sync into a new log directory, where it comes in its order, and rebuild"
+        )
+
+    def _came_late(self, first: int, second: int) -> bool:
+        return any(reading.came_late(first, second) for reading in self.readings)
 
     def notes(self) -> tuple[str, ...]:
         return tuple(line for reading in self.readings for line in reading.notes())

@@ -5,6 +5,7 @@ The order of the steps is the tail's (``tail.port``).
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,11 @@ if TYPE_CHECKING:
     from runner.sources.postgres.store import Store
     from runner.sources.postgres.tail import Place, Settled, Span
 
-__all__ = ["StoreReading"]
+__all__ = ["StoreReading", "tail_config"]
 
+NAMED = 20
+"""Late events that are named."""
+PAUSE = 0.01
 AGAIN = 10_000
 """A look that gave so many rows is followed by another: more came meanwhile."""
 
@@ -78,9 +82,13 @@ class StoreReading:
             self._cuttable = indexed(connection, store)
         known = None if log is None else lambda a, b: log.source_positions(store.source, store.tenant, a, b)
         relation = self._statement.tail_relation()
-        self._tail = tail_for(_tail_config(store), relation, self._mark.tail, known=known)
+        self._tail = tail_for(tail_config(store), relation, self._mark.tail, known=known)
         self._divisible = bool(tenant_label(store)) and store.config.on_bad_line == "stop"
         self.settled: Settled | None = None
+        self.patient = True
+        """Whether rows that time alone will settle soon are waited for."""
+        self._late_events: list[str] = []
+        self._late_places: set[tuple[int, ...]] = set()
         self.failures: list[TenantFailure] = []
         self._identify(log)
 
@@ -112,6 +120,7 @@ class StoreReading:
             found.append(f"{tenant}{settled.open_gaps:,} positions were passed by time and are still asked for")
         if settled.late_events:
             found.append(f"{tenant}{settled.late_events:,} events came late so far and were taken in")
+        found += [f"{tenant}taken in late: {event}" for event in self._late_events]
         return found
 
     def _identify(self, log: Log | None) -> None:
@@ -120,7 +129,9 @@ class StoreReading:
             was = StoreIdentity.from_json(self._mark.identity)
             changes = now.changes(was)
             if changes and log is not None:
-                check_against_log(log, self.store, self._statement, self._arranger, self._extraction, changes)
+                check_against_log(
+                    log, self.store, self._statement, self._arranger, self._extraction, self._tail, changes
+                )
             if now.is_another(was):
                 with translated(self._where):
                     self._tail.new_life(self._connection)
@@ -130,7 +141,7 @@ class StoreReading:
 
     def pieces(self) -> Iterator[Piece]:
         """All that is settled. Raises SourceError, PostgresError."""
-        first = True
+        first, end = True, 0.0
         while True:
             with translated(self._where):
                 settled = self.settled = self._tail.look(self._connection)
@@ -145,9 +156,14 @@ class StoreReading:
                 for batch in self._batches(self._with_low(span), cuttable=self._cuttable):
                     rows += batch.rows.num_rows
                     yield from self._next(batch)
-            if rows < AGAIN:
-                return
             first = False
+            if rows >= AGAIN:
+                continue
+            if settled.wait is None or not self.patient or (end and time.monotonic() >= end):
+                return
+            # Once for as long as the first look said: what it saw is settled then.
+            end = end or time.monotonic() + settled.wait + PAUSE
+            time.sleep(min(settled.wait + PAUSE, max(0.0, end - time.monotonic())))
 
     def _batches(self, span: Span, *, cuttable: bool) -> Iterator[_Batch]:
         for rows in self._extraction.batches(self._statement, span, cuttable=cuttable):
@@ -183,7 +199,20 @@ class StoreReading:
             raise self._bad(batch)
         places = [batch.rows.column(name).to_numpy(zero_copy_only=False) for name in self.store.position]
         self._tail.taken(places, late=True)
+        self._name_late(batch.arranged.events)
         return Piece(batch.arranged.events, self._rejected(batch))
+
+    def _name_late(self, events: pa.RecordBatch) -> None:
+        names = ("source_position_0", "source_position_1", "type", "aggregate_id")
+        for first, second, kind, aggregate in zip(*(events.column(n).to_pylist() for n in names), strict=True):
+            self._late_places.add((first, second))
+            if len(self._late_events) < NAMED:
+                at = f"({first}, {second})" if len(self.store.position) > 1 else str(second)
+                self._late_events.append(f"{kind} of {aggregate!r} at position {at}")
+
+    def came_late(self, first: int, second: int) -> bool:
+        """Whether the event at a source position was handed out after higher ones, by this reading."""
+        return (first, second) in self._late_places
 
     def _taken(self, batch: _Batch, rows: int) -> None:
         """The first of these rows were handed out, or are no events: the mark stands behind them."""
@@ -257,7 +286,8 @@ class StoreReading:
                 del self._stopped[tenant]
 
 
-def _tail_config(store: Store) -> TailConfig:
+def tail_config(store: Store) -> TailConfig:
+    """The rule of the preset, or the config's, with the config's times."""
     own = store.config.tail
     return TailConfig(
         store.tail, grace=timedelta(seconds=own.grace), window=timedelta(seconds=own.window), sequence=own.sequence

@@ -93,7 +93,7 @@ class Statement:
         cut: low < first column of the order <= high.
         """
         columns = [SQL("{} AS {}").format(made, Identifier(f"c{k}")) for k, made in enumerate(self._expressions)]
-        parts = [condition, *self._only(), *self._cut(*cut)]
+        parts = [condition, *self.only(), *self._cut(*cut)]
         query = SQL("SELECT {} FROM {} WHERE {}").format(
             SQL(", ").join(columns), self.relation(), SQL(" AND ").join([SQL("({})").format(p) for p in parts])
         )
@@ -131,12 +131,14 @@ class Statement:
         """What the tail rule looks at: the table alone, since joins settle nothing."""
         store = self._store
         where = f"[sources.{store.source}]" + (f" tenant {store.tenant}" if store.tenant else "")
-        only = self._only()
+        only = self.only()
+        kinds = tuple(store.cells[label].type for label in store.position)
         if store.relation is None:
-            return Relation(where, SQL("({})").format(authors_sql(store.query)), store.position, alias=ALIAS)
+            rows = SQL("({})").format(authors_sql(store.query))
+            return Relation(where, rows, store.position, alias=ALIAS, types=kinds)
         name = (store.relation.schema, store.relation.name)
-        rows, all_only = Identifier(*name), SQL(" AND ").join(only) if only else None
-        return Relation(where, rows, store.position, name, all_only, alias=ALIAS)
+        all_only = SQL(" AND ").join(only) if only else None
+        return Relation(where, Identifier(*name), store.position, name, all_only, alias=ALIAS, types=kinds)
 
     # Parts ------------------------------------------------------------------------------------------------------------
 
@@ -153,7 +155,7 @@ class Statement:
     def least(self) -> Composed:
         """The lowest value of the order's first column."""
         first = self._store.position[0]
-        only = SQL(" AND ").join(self._only() or [SQL("true")])
+        only = SQL(" AND ").join(self.only() or [SQL("true")])
         number = self._number(self._store.cells[first])[0]
         # Ordered rather than min(), which xid8 does not have everywhere.
         relation = self.tail_relation()
@@ -161,7 +163,8 @@ class Statement:
             number, relation.named_rows, only, Identifier(ALIAS, first)
         )
 
-    def _only(self) -> list[Composable]:
+    def only(self) -> list[Composable]:
+        """What all rows of the store meet."""
         return [self._condition(c) for c in self._store.only]
 
     def _cut(self, low: int | None, high: int | None) -> list[Composable]:

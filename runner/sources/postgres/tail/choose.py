@@ -244,6 +244,13 @@ class ChosenTail:
         signs = {"<=": SQL("({}) <= ({})"), ">": SQL("({}) > ({})")}
         return signs[operator].format(columns, values)
 
+    def unread(self, after: Place | None) -> Composable:
+        if after is None:
+            return SQL("TRUE")
+        if isinstance(self._rule, TransactionRule):
+            return self._rule.unread_rows(after)
+        return self._compared(">", after)
+
     def between(self, first: Sequence[int], last: Sequence[int]) -> Span:
         """The rows from one place to another, ends included, whatever the epoch: to compare them with the log."""
         r = self._relation

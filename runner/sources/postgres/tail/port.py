@@ -238,6 +238,9 @@ class Tail(Protocol):
     def late_done(self) -> None:
         """Say that all rows of ``late_spans`` were handed out: those that did not come are there no more."""
 
+    def unread(self, after: Place | None) -> Composable:
+        """A condition: visible rows behind a place, settled or not."""
+
     def between(self, first: Sequence[int], last: Sequence[int]) -> Span:
         """The rows from one place to another, ends included: to compare them with the log (``identity``)."""
 

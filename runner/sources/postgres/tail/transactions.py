@@ -255,16 +255,27 @@ class TransactionRule:
             for e in range(epoch, self.epoch + 1)
         )
 
+    def unread_rows(self, after: Place) -> Composable:
+        """Visible rows behind a place, settled or not."""
+        epoch, x, position = after
+        parts = [
+            self._behind(e, (x, position) if e == epoch else None) for e in range(epoch, max(self.epoch, epoch) + 1)
+        ]
+        return SQL(" OR ").join([SQL("({})").format(SQL(" AND ").join(p)) for p in parts])
+
+    def _behind(self, epoch: int, after: tuple[int, int] | None) -> list[Composable]:
+        r = self._relation
+        parts = [self._epoch_condition(epoch)]
+        if after is not None:
+            values = r.value(after[0], 0), r.value(after[1], 1)
+            parts.append(SQL("({}, {}) > ({}, {})").format(r.column(0), r.column(1), *values))
+        return parts
+
     def _span(self, epoch: int, after: tuple[int, int] | None, bound: int) -> Span:
         r = self._relation
         first, second = r.column(0), r.column(1)
-        parts = [self._epoch_condition(epoch)]
-        low = None
-        if after is not None:
-            low = after[0] - 1
-            parts.append(
-                SQL("({}, {}) > ({}, {})").format(first, second, r.value(after[0], 0), r.value(after[1], 1)),
-            )
+        parts = self._behind(epoch, after)
+        low = None if after is None else after[0] - 1
         high = None
         if epoch == self.epoch:
             high = bound
