@@ -205,6 +205,9 @@ def same(first: pa.Array, second: pa.Array) -> bool:
 def _words(array: pa.Array) -> list[Any]:
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        words = iter(_words(array.flatten()))
+        return [None if n is None else [next(words) for _ in range(n)] for n in array.value_lengths().to_pylist()]
     if pa.types.is_temporal(array.type):
         array = array.view(pa.int32() if array.type == pa.date32() else pa.int64())
     # Text tells -0.0 from 0.0, and one NaN is like another.
