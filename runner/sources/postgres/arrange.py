@@ -16,7 +16,7 @@ from runner.log.arrival import ARRIVAL_SCHEMA
 from runner.payload.scalars import Unfit, parse
 from runner.sources.jsontext import readable
 from runner.sources.plain import payload_text, plain_event
-from runner.sources.postgres.fields import FIRST_MICROSECOND, LAST_MICROSECOND, Fields
+from runner.sources.postgres.fields import FIRST_MICROSECOND, INFINITE_TIME, LAST_MICROSECOND, Fields
 from runner.sources.postgres.statement import INFINITE, VERDICT, like
 
 if TYPE_CHECKING:
@@ -142,9 +142,7 @@ class _Assembly:
                 self._no_place(place)
         if VERDICT in self._fields.rows.schema.names:
             verdicts = self._fields.column(VERDICT).to_numpy(zero_copy_only=False)
-            self._fields.reasons |= dict.fromkeys(
-                np.flatnonzero(verdicts == INFINITE).tolist(), "recorded_at: it is infinite"
-            )
+            self._fields.reasons |= dict.fromkeys(np.flatnonzero(verdicts == INFINITE).tolist(), INFINITE_TIME)
         for row in self._fields.reasons:
             self._fields.doubtful[row] = True
         if not self._fields.doubtful.any():

@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from runner.sources.postgres.store import Store
     from runner.values import Path
 
-__all__ = ["FIRST_MICROSECOND", "LAST_MICROSECOND", "Fields", "Flags", "Int64s"]
+__all__ = ["FIRST_MICROSECOND", "INFINITE_TIME", "LAST_MICROSECOND", "Fields", "Flags", "Int64s"]
 
 Flags = npt.NDArray[np.bool_]
 Int64s = npt.NDArray[np.int64]
 LAST_MICROSECOND = 253_402_300_799_999_999
 FIRST_MICROSECOND = -62_135_596_800_000_000
 """The first and the last microsecond that Python's calendar has."""
+INFINITE_TIME = "recorded_at: it is infinite"
 
 
 class Fields:
@@ -232,6 +233,13 @@ class Fields:
             return self.span(part.paths[0])
         return _spans_of(self._part(part, self.doubtful))
 
+    def _absent_times(self, label: str, column: pa.Array, *, needed: bool) -> None:
+        absent = column.is_null().to_numpy(zero_copy_only=False)
+        if self._store.cells[label].required:
+            self.reasons |= dict.fromkeys(np.flatnonzero(absent).tolist(), INFINITE_TIME)
+        elif needed:
+            self.doubtful |= absent
+
     def time(self) -> pa.Array:
         utc = pa.timestamp("us", "UTC")
         time: TimeMapping | None = self._store.recorded_at
@@ -245,8 +253,8 @@ class Fields:
                 numbers = column.cast(pa.int64())
                 beyond = pc.or_(pc.greater(numbers, LAST_MICROSECOND), pc.less(numbers, FIRST_MICROSECOND))
                 self.doubtful |= pc.fill_null(beyond, False).to_numpy(zero_copy_only=False)
-                if not part.optional and column.null_count:
-                    self.doubtful |= column.is_null().to_numpy(zero_copy_only=False)
+                if column.null_count:
+                    self._absent_times(part.paths[0][0], column, needed=not part.optional)
                 return column.cast(utc)
         data, spans = self._values(part) if single else _spans_of(self._joined(time.field, self.doubtful))
         values, statuses = written_datetimes(data, spans, parse_coercion(time.coerce))

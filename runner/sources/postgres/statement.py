@@ -36,7 +36,7 @@ ALIAS = "r"
 """What the rows are called where they are read."""
 
 INFINITE = -1
-"""The verdict over rows whose time is infinite, which comes as null."""
+"""The verdict over rows whose time is infinite, which comes as null, where a null may be one of its own."""
 
 _INTS = ("int2", "int4", "int8", "numeric", "xid8")
 _TIMES = ("timestamptz", "timestamp")
@@ -72,8 +72,8 @@ class Statement:
         columns: list[CopyColumn] = []
         for label, cell in store.cells.items():
             made, kind, wanted = self._number(cell) if label in store.position else self._cell(cell)
-            if code is not None and label == store.payload[0]:
-                # What is left out anyway is not sent.
+            if label == store.payload[0] and code is not None and self._patterns():
+                # Of other streams, which may be most, nothing is sent but their positions.
                 made = SQL("CASE WHEN {} = 0 THEN {} END").format(code, made)
             self._expressions.append(made)
             columns.append(CopyColumn(label, kind, wanted, "null"))
@@ -196,7 +196,9 @@ class Statement:
             likes = self._condition(Condition(label, patterns, pattern=True))
             cases.append(SQL("({}) IS NOT TRUE").format(likes))
         whens = [SQL("WHEN {} THEN {}").format(case, Literal(code)) for code, case in enumerate(cases, 1)]
-        whens += [SQL("WHEN NOT isfinite({}) THEN {}").format(Identifier(c), Literal(INFINITE)) for c in self._times()]
+        # Infinity comes as null. Where a column has no nulls of its own that says enough.
+        doubtful = [c for c in self._times() if not self._store.cells[c].required]
+        whens += [SQL("WHEN NOT isfinite({}) THEN {}").format(Identifier(c), Literal(INFINITE)) for c in doubtful]
         if not whens:
             return (), None
         return tuple(names), SQL("(CASE {} ELSE 0 END)").format(SQL(" ").join(whens))

@@ -43,24 +43,24 @@ STATEMENTS = named_sql("runner.sources.postgres", "store.sql")
 
 @dataclass(frozen=True)
 class Cell:
-    """A column by its label. type: the name of its type, of a domain's the one below; enum: of an enum."""
+    """A column by its label. type: the name of its type, of a domain's the one below. required: it is NOT NULL."""
 
     label: str
     alias: str
     column: str
     type: str
-    enum: bool = False
+    required: bool = False
 
 
 @dataclass(frozen=True)
 class Found:
-    """A relation with its columns: name -> (type, kind of type)."""
+    """A relation with its columns: name -> (type, whether it is NOT NULL)."""
 
     schema: str
     name: str
     oid: int
     kind: str
-    columns: Mapping[str, tuple[str, str]]
+    columns: Mapping[str, tuple[str, bool]]
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -106,8 +106,8 @@ def relations(connection: AnyConnection, columns: Iterable[str], table: str | No
     """All relations with these columns that the role can see, by schema and name."""
     rows = connection.execute(STATEMENTS["relations"], {"table": table, "columns": sorted(set(columns))}).fetchall()
     return [
-        Found(schema, name, oid, kind, dict(zip(names, zip(types, kinds, strict=True), strict=True)))
-        for schema, name, oid, kind, names, types, kinds in rows
+        Found(schema, name, oid, kind, dict(zip(names, zip(types, required, strict=True), strict=True)))
+        for schema, name, oid, kind, names, types, required in rows
     ]
 
 
@@ -263,7 +263,7 @@ def _store(
         for label, (alias, column) in preset.labels.items():  # type: ignore[union-attr]  # it has joins
             if alias == join.alias:
                 columns[label] = (alias, column, beside[0].columns[column])
-    cells = {label: Cell(label, alias, name, kind[0], kind[1] == "e") for label, (alias, name, kind) in columns.items()}
+    cells = {label: Cell(label, alias, name, *kind) for label, (alias, name, kind) in columns.items()}
     made = _mapped(source, config, preset, cells, str(main))
     return replace(made, relation=main, joins=tuple(joins), tenant=tenant)
 
@@ -273,9 +273,8 @@ def _of_query(connection: AnyConnection, source: str, config: StoreConfig) -> St
     asked = SQL("SELECT * FROM ({}) AS m LIMIT 0").format(authors_sql(config.query))
     described = connection.execute(asked, prepare=True).description or []
     oids = {c.type_code for c in described}
-    rows = connection.execute(STATEMENTS["types"], {"oids": list(oids)}).fetchall()
-    types = {oid: (name, kind) for oid, name, kind in rows}
-    cells = {c.name: Cell(c.name, "m", c.name, types[c.type_code][0], types[c.type_code][1] == "e") for c in described}
+    types: dict[int, str] = dict(connection.execute(STATEMENTS["types"], {"oids": list(oids)}).fetchall())
+    cells = {c.name: Cell(c.name, "m", c.name, types[c.type_code]) for c in described}
     return _mapped(source, config, None, cells, "the query")
 
 

@@ -1,11 +1,11 @@
 -- Which relations have all of some columns. One row a relation: schema, name, oid, kind, then its columns and the names
--- of their types (of a domain: the type below it) in the same order.
+-- of their types (of a domain: the type below it), and whether they are NOT NULL, in the same order.
 
 -- name: relations
 SELECT n.nspname, c.relname, c.oid::bigint, c.relkind::text,
        array_agg(a.attname::text ORDER BY a.attnum),
        array_agg(coalesce(b.typname, t.typname)::text ORDER BY a.attnum),
-       array_agg(coalesce(b.typtype, t.typtype)::text ORDER BY a.attnum)
+       array_agg(a.attnotnull ORDER BY a.attnum)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -20,7 +20,7 @@ HAVING array_agg(a.attname::text) @> %(columns)s::text[]
 ORDER BY n.nspname, c.relname
 
 -- name: types
-SELECT t.oid::bigint, t.typname::text, t.typtype::text FROM pg_catalog.pg_type t WHERE t.oid::bigint = ANY (%(oids)s)
+SELECT t.oid::bigint, t.typname::text FROM pg_catalog.pg_type t WHERE t.oid::bigint = ANY (%(oids)s)
 
 -- What is known of a relation without reading it; of a partitioned one, of all its leaves.
 -- name: size
