@@ -159,7 +159,8 @@ def _group(group: ComparedGroup) -> str:
         for s in group.samples
     )
     return (
-        f"<details open><summary><b>{escape(_name(group))}</b>: {escape(group.words)}, {count(group.rows)} rows</summary>"
+        f"<details open><summary><b>{escape(_name(group))}</b>: {escape(group.words)}, {count(group.rows)} rows"
+        "</summary>"
         "<table><thead><tr><th>Key<th>Here (folded)<th>There (table)<th>How it came to be</tr></thead>"
         f"<tbody>{rows}</tbody></table></details>"
     )

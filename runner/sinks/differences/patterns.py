@@ -161,7 +161,7 @@ def _numbers(column: Compared) -> Iterator[Pattern]:
     yield Pattern("sign turned", "a = -b AND a <> 0")
     yield from _factors(column)
     x, y = (_decimal("a"), _decimal("b")) if double else ("a", "b")
-    near = f"TRY(abs({y} - {x})) <= 0.5::{DECIMAL} * {_unit(y)}"
+    near = f"TRY(abs({y} - {x})) <= {_unit(y, half=True)}"
     less = f"{_places(y)} < {_places(x)}"
     detail = f"'to ' || max({_places(y)}) || ' places'"
     yield Pattern("rounded", f"{less} AND {near}", detail)
@@ -178,10 +178,11 @@ def _places(value: str) -> str:
     return f"(18 - length(regexp_extract({value}::VARCHAR, '0*$')))"
 
 
-def _unit(value: str) -> str:
-    """One of the last place that a DECIMAL(38, 18) has."""
-    steps = " ".join(f"WHEN {n} THEN '1e-{n}'::{DECIMAL}" for n in range(19))
-    return f"(CASE {_places(value)} {steps} END)"
+def _unit(value: str, *, half: bool = False) -> str:
+    """One of the last place that a DECIMAL(38, 18) has, or half of it: of the same type, for products have others."""
+    ones = [f"5e-{n + 1}" if half else f"1e-{n}" for n in range(18)]
+    steps = " ".join(f"WHEN {n} THEN '{one}'::{DECIMAL}" for n, one in enumerate(ones))
+    return f"(CASE {_places(value)} {steps} ELSE 0::{DECIMAL} END)"
 
 
 def _factors(column: Compared) -> Iterator[Pattern]:
