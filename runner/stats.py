@@ -10,6 +10,7 @@ __all__ = [
     "CheckpointMoved",
     "EventsRead",
     "Fact",
+    "Followed",
     "JobFinished",
     "JobStarted",
     "LineRejected",
@@ -17,14 +18,16 @@ __all__ = [
     "Noted",
     "PartitionFolded",
     "Proved",
+    "RoundFailed",
     "RowsWritten",
     "Stage",
     "StageFinished",
     "StageStarted",
+    "WatermarkSeen",
     "ignore",
 ]
 
-Stage = Literal["sync", "columns", "scan", "fold", "write", "merge", "prove", "publish", "compact", "compare"]
+Stage = Literal["sync", "columns", "scan", "fold", "write", "merge", "prove", "publish", "compact", "load", "switch", "apply", "compare"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,25 @@ class EventsRead:
     batches: int = 1
     bytes_done: int = 0
     bytes_total: int | None = None
+
+
+@dataclass(frozen=True)
+class WatermarkSeen:
+    """How far a source is settled, as a sync's last look found it.
+
+    behind: visible events that are not settled, None where their number is not known. held_seconds: for how long the
+    longest of those who hold it back has gone on. open_gaps: positions that were passed by time and are still asked
+    for. late_events: of all time, that came in such gaps.
+    """
+
+    source: str
+    tenant: str
+    rule: Literal["exact", "by time"]
+    behind: int | None
+    holders: int
+    held_seconds: float
+    open_gaps: int
+    late_events: int
 
 
 @dataclass(frozen=True)
@@ -106,6 +128,29 @@ class CheckpointMoved:
 
 
 @dataclass(frozen=True)
+class Followed:
+    """A round of a follower ended: its events are visible in all read models. events: of the round, 0 where none came.
+
+    lag: at most so many seconds ago the first of them was committed; position: of the log.
+    """
+
+    events: int
+    lag: float
+    position: int
+    seconds: float
+    """Of the round: reading, folding, writing."""
+
+
+@dataclass(frozen=True)
+class RoundFailed:
+    """A round of a follower failed, and is tried again after ``pause`` seconds. place: the source or the read models."""
+
+    place: str
+    reason: str
+    pause: float
+
+
+@dataclass(frozen=True)
 class StageFinished:
     stage: Stage
     seconds: float
@@ -127,10 +172,13 @@ Fact = (
     | StageStarted
     | EventsRead
     | LineRejected
+    | WatermarkSeen
     | PartitionFolded
     | RowsWritten
     | Proved
     | CheckpointMoved
+    | Followed
+    | RoundFailed
     | StageFinished
     | JobFinished
 )

@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from runner.cli.options import session_command
 from runner.cli.output import count, emit_json, print_table, print_text, seconds, size
+from runner.cli.watermarks import seen_watermarks, show_watermarks
 from runner.errors import LogDamaged, LogError, RunnerError
 
 if TYPE_CHECKING:
@@ -17,8 +20,12 @@ __all__ = ["command", "gathered"]
 
 
 @session_command("status", exits=(6, 8))
-def command(session: Session) -> None:
+@click.option("--offline", is_flag=True, help="Ask no event store for its watermark.")
+def command(session: Session, offline: bool) -> None:
     """Sources and their counts, the log, each read model's version, checkpoint, lag and fingerprint, runs that died.
+
+    Of an event store in Postgres also its watermark: by which rule and how far its events are settled, how many are
+    behind, who holds them back (pid, application, since when) and what would end that.
 
     \b
     A projection is  same        the live read model was made by it: `runner update` goes on
@@ -26,11 +33,12 @@ def command(session: Session) -> None:
                      not built   it has no read model yet: `runner rebuild NAME`
                      gone        a read model whose projection runner.toml no longer names
     """
-    found = gathered(session.config)
+    found = gathered(session.config, offline=offline)
     if session.as_json:
         emit_json(found)
         return
     _show_log(found)
+    show_watermarks(found["watermarks"])
     _show_models(found)
     for job in found["unfinished_jobs"]:
         what = f"{job['what']} {', '.join(job['projections'])}".strip()
@@ -44,12 +52,14 @@ def command(session: Session) -> None:
         print_text(f"problem: {problem}")
 
 
-def gathered(config: Config) -> dict[str, Any]:
-    """All that is known, as plain data."""
+def gathered(config: Config, *, offline: bool = False) -> dict[str, Any]:
+    """All that is known, as plain data. offline: no event store is asked."""
     problems: list[str] = []
     log = _log(config, problems)
+    marks = {source["name"]: source["mark"] for source in log["sources"]} if log else {}
     return {
         "log": log,
+        "watermarks": [] if offline else seen_watermarks(config, marks, problems),
         "read_models": _read_models(config, log["last_position"] if log else 0, problems),
         "unfinished_jobs": _unfinished(config),
         "problems": problems,

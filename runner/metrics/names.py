@@ -34,6 +34,41 @@ SOURCE_BYTES_READ = Metric(
 LINES_REJECTED = Metric(
     "runner_lines_rejected_total", "counter", "lines", ("source",), "Bad lines that went to a rejects file."
 )
+WATERMARK_BEHIND = Metric(
+    "runner_watermark_behind_events",
+    "gauge",
+    "events",
+    ("source", "tenant"),
+    "Visible events of a store that were not settled at the last look.",
+)
+WATERMARK_HOLDERS = Metric(
+    "runner_watermark_holders",
+    "gauge",
+    "transactions",
+    ("source", "tenant"),
+    "Sessions and prepared transactions that held the watermark at the last look.",
+)
+WATERMARK_HELD = Metric(
+    "runner_watermark_held_seconds",
+    "gauge",
+    "seconds",
+    ("source", "tenant"),
+    "For how long the longest of them had gone on; 0 where none did.",
+)
+OPEN_GAPS = Metric(
+    "runner_open_gap_positions",
+    "gauge",
+    "positions",
+    ("source", "tenant"),
+    "Positions that were passed by time and are still asked for.",
+)
+LATE_EVENTS = Metric(
+    "runner_late_events",
+    "gauge",
+    "events",
+    ("source", "tenant"),
+    "Events of all time that came in gaps which had been passed by time.",
+)
 EVENTS_SCANNED = Metric(
     "runner_events_scanned_total", "counter", "events", (), "Events of the log that went through a fold."
 )
@@ -81,6 +116,33 @@ LOG_POSITION = Metric(
 LAG = Metric(
     "runner_lag_events", "gauge", "events", ("projection",), "Events of the log behind a read model's checkpoint."
 )
+FOLLOW_LAG = Metric(
+    "runner_follow_lag_seconds",
+    "gauge",
+    "seconds",
+    (),
+    "At most so long after its commit the first event of the last round was visible in the read models.",
+)
+FOLLOW_ROUND_SECONDS = Metric(
+    "runner_follow_round_seconds", "gauge", "seconds", (), "What a follower's last round with events took."
+)
+FOLLOW_ROUNDS = Metric(
+    "runner_follow_rounds_total", "counter", "rounds", (), "Rounds of a follower that brought events."
+)
+FOLLOW_FAILURES = Metric(
+    "runner_follow_failures_total",
+    "counter",
+    "rounds",
+    ("place",),
+    "Rounds of a follower that failed and were tried again.",
+)
+FOLLOW_LAST_ROUND = Metric(
+    "runner_follow_last_round_timestamp_seconds",
+    "gauge",
+    "seconds since 1970",
+    (),
+    "When a follower last found the read models current.",
+)
 JOBS = Metric(
     "runner_jobs_total", "counter", "jobs", ("what", "outcome"), "Jobs that ended: succeeded, failed, interrupted."
 )
@@ -95,6 +157,11 @@ METRICS: tuple[Metric, ...] = (
     BATCHES_READ,
     SOURCE_BYTES_READ,
     LINES_REJECTED,
+    WATERMARK_BEHIND,
+    WATERMARK_HOLDERS,
+    WATERMARK_HELD,
+    OPEN_GAPS,
+    LATE_EVENTS,
     EVENTS_SCANNED,
     BATCHES_SCANNED,
     PARTITIONS_FOLDED,
@@ -110,6 +177,11 @@ METRICS: tuple[Metric, ...] = (
     CHECKPOINT,
     LOG_POSITION,
     LAG,
+    FOLLOW_LAG,
+    FOLLOW_ROUND_SECONDS,
+    FOLLOW_ROUNDS,
+    FOLLOW_FAILURES,
+    FOLLOW_LAST_ROUND,
     JOBS,
     JOBS_RUNNING,
     JOB_SECONDS,

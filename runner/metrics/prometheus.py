@@ -32,13 +32,16 @@ from runner.stats import (
     CheckpointMoved,
     EventsRead,
     Fact,
+    Followed,
     JobFinished,
     JobStarted,
     LineRejected,
     PartitionFolded,
     Proved,
+    RoundFailed,
     RowsWritten,
     StageFinished,
+    WatermarkSeen,
 )
 
 if TYPE_CHECKING:
@@ -89,6 +92,8 @@ class Metrics:
                 self._of(names.SOURCE_BYTES_READ, fact.source).set(fact.bytes_done)
             case LineRejected():
                 self._of(names.LINES_REJECTED, fact.source).inc()
+            case WatermarkSeen():
+                self._watermark(fact)
             case PartitionFolded():
                 self._partition(fact)
             case RowsWritten():
@@ -100,6 +105,10 @@ class Metrics:
                 self._of(names.CHECKPOINT, fact.projection).set(fact.position)
                 self._of(names.LOG_POSITION).set(fact.log_position)
                 self._of(names.LAG, fact.projection).set(max(0, fact.log_position - fact.position))
+            case Followed():
+                self._followed(fact)
+            case RoundFailed():
+                self._of(names.FOLLOW_FAILURES, fact.place).inc()
             case StageFinished():
                 self._of(names.STAGE_SECONDS, fact.stage).inc(fact.seconds)
                 if fact.events and fact.seconds > 0:
@@ -108,6 +117,15 @@ class Metrics:
                 self._of(names.JOBS_RUNNING, fact.what).inc()
             case JobFinished():
                 self._job(fact)
+
+    def _watermark(self, fact: WatermarkSeen) -> None:
+        store = (fact.source, fact.tenant)
+        if fact.behind is not None:
+            self._of(names.WATERMARK_BEHIND, *store).set(fact.behind)
+        self._of(names.WATERMARK_HOLDERS, *store).set(fact.holders)
+        self._of(names.WATERMARK_HELD, *store).set(fact.held_seconds)
+        self._of(names.OPEN_GAPS, *store).set(fact.open_gaps)
+        self._of(names.LATE_EVENTS, *store).set(fact.late_events)
 
     def _partition(self, fact: PartitionFolded) -> None:
         self._of(names.EVENTS_SCANNED).inc(fact.events)
@@ -120,6 +138,13 @@ class Metrics:
             self._of(names.PARTITIONS_BY_TWIN, projection).inc()
         for stage, seconds in (("scan", fact.scan_seconds), ("fold", fact.fold_seconds), ("write", fact.write_seconds)):
             self._of(names.WORKER_SECONDS, stage).inc(seconds)
+
+    def _followed(self, fact: Followed) -> None:
+        self._of(names.FOLLOW_LAST_ROUND).set(self._now())
+        if fact.events:
+            self._of(names.FOLLOW_LAG).set(fact.lag)
+            self._of(names.FOLLOW_ROUND_SECONDS).set(fact.seconds)
+            self._of(names.FOLLOW_ROUNDS).inc()
 
     def _job(self, fact: JobFinished) -> None:
         self._of(names.JOBS_RUNNING, fact.what).dec()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from runner.config.model import SourceConfig
     from runner.sources.arrange import Arranged
+    from runner.stats import WatermarkSeen
 
 __all__ = ["FileReader", "Part", "open_files"]
 
@@ -84,6 +85,9 @@ class FileReader:
 
     def cure(self, first: int, second: int) -> str:
         return ""
+
+    def watermarks(self) -> tuple[WatermarkSeen, ...]:
+        return ()
 
     def notes(self) -> tuple[str, ...]:
         return ()

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from runner.stats import WatermarkSeen
+
 __all__ = ["BadLine", "Piece", "SourceReader", "UnfinishedLine"]
 
 
@@ -75,6 +77,9 @@ class SourceReader(Protocol):
 
     def notes(self) -> tuple[str, ...]:
         """What people should know of the reading, a line each, once ``pieces`` is exhausted."""
+
+    def watermarks(self) -> tuple[WatermarkSeen, ...]:
+        """How far a live store is settled, once ``pieces`` is exhausted; () where the source is no live store."""
 
     def unfinished(self) -> tuple[UnfinishedLine, ...]:
         """What was left for the next sync, once ``pieces`` is exhausted."""

@@ -25,6 +25,7 @@ from runner.stats import (
     RowsWritten,
     StageFinished,
     StageStarted,
+    WatermarkSeen,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ FACTS: list[Fact] = [
     EventsRead("bank", 60, bytes_done=10, bytes_total=20),
     EventsRead("bank", 40, batches=2, bytes_done=20, bytes_total=20),
     LineRejected("bank", "a.ndjson", 7, "broken"),
+    WatermarkSeen("bank", "red", "exact", 5, 2, 12.5, 0, 0),
+    WatermarkSeen("bank", "red", "exact", None, 0, 0.0, 4, 1),
     PartitionFolded(0, 70, 2, {"accounts": 50, "daily": 70}, {"accounts": 5}, 0.5, 1.0, 0.25, by_twin=("daily",)),
     PartitionFolded(1, 30, 1, {"accounts": 30, "daily": 30}, {"accounts": 2}, 0.5, 1.0, 0.25),
     RowsWritten("accounts", 7, 1),
@@ -51,6 +54,11 @@ EXPECTED = {
     ("runner_batches_read_total", ("bank",)): 3,
     ("runner_source_read_bytes", ("bank",)): 20,
     ("runner_lines_rejected_total", ("bank",)): 1,
+    ("runner_watermark_behind_events", ("bank", "red")): 5,
+    ("runner_watermark_holders", ("bank", "red")): 0,
+    ("runner_watermark_held_seconds", ("bank", "red")): 0,
+    ("runner_open_gap_positions", ("bank", "red")): 4,
+    ("runner_late_events", ("bank", "red")): 1,
     ("runner_events_scanned_total", ()): 100,
     ("runner_batches_scanned_total", ()): 3,
     ("runner_partitions_folded_total", ()): 2,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from runner.sources.postgres.tenants import (
     tenants_of,
     without_stopped,
 )
+from runner.stats import WatermarkSeen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +101,24 @@ class StoreReading:
     def rule(self) -> str:
         """How the newest rows are known to be whole, in a line."""
         return self._tail.words
+
+    def watermark(self) -> WatermarkSeen | None:
+        """As the last look found it; None where there was none."""
+        settled = self.settled
+        if settled is None:
+            return None
+        now = datetime.now(UTC)
+        since = [holder.since for holder in settled.holders if holder.since is not None]
+        return WatermarkSeen(
+            self.store.source,
+            self.store.tenant,
+            self._tail.rule,
+            settled.behind,
+            len(settled.holders),
+            max(((now - one).total_seconds() for one in since), default=0.0),
+            settled.open_gaps,
+            settled.late_events,
+        )
 
     def notes(self) -> list[str]:
         """What was left out, who holds the rest back, which gaps are still asked for; () where nothing is odd."""

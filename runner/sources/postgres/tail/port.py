@@ -181,6 +181,13 @@ class Settled:
     wait: float | None = None
     words: str = ""
 
+    @property
+    def behind(self) -> int | None:
+        """How many positions the newest row is ahead of upto; None where that cannot be told."""
+        if self.newest is None or len(self.newest) != 1:
+            return 0 if self.upto is not None and self.newest is not None and self.upto >= self.newest else None
+        return max(0, self.newest[0] - (0 if self.upto is None else self.upto[0]))
+
 
 @dataclass(frozen=True)
 class Span:
