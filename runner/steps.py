@@ -43,6 +43,9 @@ rollback
   1  current.json renamed into place                the former version is live, the catalog is made again
   2  catalog renamed into place                     all but the ledger's last line
 
+publish (where read models are tables in Postgres too: a rebuild's before its 6, an update's before its 3)
+  1  version.json written and synced, not live      written again, or published by the next run if the tables are ahead
+
 load (a version into a new table in Postgres)
   1  table made and noted                           an empty table, filled by the next load of the version
   2  one partition's rows and its note committed    a table with some partitions; the next load goes on
@@ -76,6 +79,7 @@ STEPS = (
     *(f"update.{n}" for n in (1, 2, 3, 4, 5)),
     *(f"settle.{n}" for n in (1, 2, 3, 4)),
     *(f"rollback.{n}" for n in (1, 2)),
+    *(f"publish.{n}" for n in (1,)),
     *(f"load.{n}" for n in (1, 2, 3, 4)),
     *(f"switch.{n}" for n in (1, 2, 3, 4)),
     *(f"apply.{n}" for n in (1, 2, 3)),

@@ -39,6 +39,9 @@ _WORDS: dict[stats.Stage, str] = {
     "compare": "comparing",
     "publish": "publishing",
     "compact": "compacting",
+    "load": "loading",
+    "switch": "switching",
+    "apply": "applying",
 }
 
 

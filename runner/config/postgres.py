@@ -74,6 +74,8 @@ class PostgresReadModelsConfig:
 class PublishConfig:
     """[publish.NAME]: how one read model comes into its table. table: "" is the read model's name.
 
+    writer: how the application writes the table beside the runner; "" is what applications of the store do. inline: with
+    the event; store-then-project: after it; asynchronous: the runner alone does, or a projector with a checkpoint.
     per_tenant_schema: a table in the schema of each tenant, which is called as the tenant is, in the place of one for
     all.
     """
@@ -81,6 +83,7 @@ class PublishConfig:
     name: str
     table: str = ""
     publish: Literal["switch", "in-place"] = "switch"
+    writer: Literal["", "asynchronous", "inline", "store-then-project"] = ""
     hand_over: HandOverConfig | None = None
     per_tenant_schema: bool = False
 
@@ -120,6 +123,7 @@ def read_publish(name: str, table: Table) -> PublishConfig:
         name,
         identifier(table, "table", ""),
         table.choice("publish", "switch", ("switch", "in-place")),
+        writer=table.choice("writer", "", ("", "asynchronous", "inline", "store-then-project")),
         hand_over=read_hand_over(table),
         per_tenant_schema=table.flag("per_tenant_schema"),
     )

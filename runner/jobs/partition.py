@@ -18,7 +18,9 @@ from runner.engine.base import raise_if_cancelled
 from runner.errors import ReadModelError
 from runner.fold.run import fold_partition
 from runner.jobs.ledger import PartitionRecord
+from runner.positions import PartitionId
 from runner.sinks.rows import write_rows
+from runner.sinks.shape import EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from runner.fold.outcome import PartitionOutcome, ProjectionOutcome
     from runner.fold.plan import FoldPlan
     from runner.log.reader import Log
-    from runner.positions import PartitionId, Position
+    from runner.positions import Position
     from runner.sinks.rows import Target
     from runner.sinks.saved import SavedFiles
     from runner.sinks.shape import FileInfo
@@ -59,7 +61,8 @@ class FoldTask:
     """Some partitions of one pass over the events in since < position <= to.
 
     targets: by projection; of merged keys, where the partition's partial rows go. The log and the plan travel by
-    reference: a pickled log opens the same manifest elsewhere, definitions are their classes.
+    reference: a pickled log opens the same manifest elsewhere, definitions are their classes. together: all partitions
+    of the log are folded as one, which few events are worth: each partition has its price.
     """
 
     log: Log
@@ -69,6 +72,7 @@ class FoldTask:
     to: Position
     targets: Mapping[str, Target]
     saved: SavedFiles | None = None
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def fold_partitions(task: FoldTask) -> tuple[FoldedPartition, ...]:
     writing: deque[_Writing] = deque()
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="runner-writer") as pool:
         try:
-            for partition in task.partitions:
+            for partition in (PartitionId(EVERY),) if task.together else task.partitions:
                 writing.append(_fold_and_write(task, partition, pool))
                 while len(writing) > 1 and sum(one.rows for one in writing) > ROWS_WAITING:
                     folded.append(writing.popleft().done())
@@ -108,9 +112,17 @@ def scan(log: Log, plan: FoldPlan, partition: PartitionId, since: Position, to: 
         yield batch
 
 
+def _scan_all(log: Log, plan: FoldPlan, since: Position, to: Position) -> Iterator[Batch]:
+    for batch in log.all_batches(plan.columns, plan.header, since, to):
+        raise_if_cancelled()
+        yield batch
+
+
 def _fold_and_write(task: FoldTask, partition: PartitionId, pool: ThreadPoolExecutor) -> _Writing:
     saved = None if task.saved is None else _Saved(task.saved)
     batches = partial(scan, task.log, task.plan, partition, task.since, task.to)
+    if task.together:
+        batches = partial(_scan_all, task.log, task.plan, task.since, task.to)
     outcome = fold_partition(task.plan, batches, saved, partition=partition)
     # Nothing of a partition with failures is written: it is folded again as a whole.
     parts = {} if outcome.failures else outcome.projections
@@ -139,6 +151,8 @@ class _Writing:
 
 def _written(target: Target, partition: PartitionId, part: ProjectionOutcome) -> tuple[tuple[FileInfo, ...], float]:
     begun = time.perf_counter()
+    if partition == EVERY and target.revision == 0:
+        partition = PartitionId(0)  # partial rows of merged keys: which partition they are of says nothing
     info = write_rows(target, partition, part.rows, part.deleted)
     return () if info is None else (info,), time.perf_counter() - begun
 

@@ -148,7 +148,11 @@ def shape_of(log: Log, plan: FoldPlan, definition: ProjectionDefinition) -> Shap
         partitions=log.partitions,
         types=log.types,
         scopes=log.scopes,
-        required=(*identity, *(part.name for part in (*definition.key, *definition.fields) if not part.type.optional)),
+        required=(
+            *identity,
+            *(part.name for part in definition.key if not part.type.optional),
+            *(field.name for field in definition.fields if not field.type.optional),
+        ),
     )
 
 

@@ -7,7 +7,7 @@
     3  the partition in the ledger           from here on a resumed run does not fold it again
     4  merged keys merged
     5  rows proved
-    6-8  published                           ``runner/sinks/publish.py``
+    6-8  published                           ``runner/sinks/publish.py``; before it tables (``publishing.py``)
 
 Until 7 the live read models are as they were, whatever happens. A run that ended before is gone on with by ``resume``:
 the same projections, fingerprints, log, cut and plan, and only partitions whose files are still as they were recorded.
@@ -18,9 +18,11 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from runner.errors import JobError
+from runner.jobs.catch_up import Base, fold_since
 from runner.jobs.context import Recording, recorded
 from runner.jobs.merging import merge_partials
 from runner.jobs.partition import FoldTask, partial_target
@@ -39,6 +41,8 @@ from runner.jobs.preparing import (
     working_engine,
 )
 from runner.jobs.proof import Amount, proved
+from runner.jobs.publishing import publishing_of
+from runner.jobs.reconcile import reconcile
 from runner.jobs.reports import ProjectionReport, RebuildReport
 from runner.log import Log
 from runner.positions import START, Cut, Position
@@ -57,9 +61,11 @@ if TYPE_CHECKING:
     from runner.jobs.ledger import Job, Ledger, PartitionRecord
     from runner.jobs.partition import FoldedPartition
     from runner.jobs.proof import Proof
+    from runner.jobs.publishing import Publishing
+    from runner.jobs.writers import WriterWish
     from runner.positions import SourcePosition
     from runner.sinks.read_models import Built, Claim, ReadModels
-    from runner.sinks.shape import FileInfo
+    from runner.sinks.shape import FileInfo, Version
     from runner.stats import Listener
 
 __all__ = ["rebuild"]
@@ -78,6 +84,7 @@ def rebuild(
     resume: bool = False,
     prove: Amount = PROVED_BY_DEFAULT,
     part_of: str = "",
+    writers: WriterWish | None = None,
     listener: Listener = ignore,
 ) -> RebuildReport:
     """Build and publish new versions of these read models in one pass over the log.
@@ -86,7 +93,7 @@ def rebuild(
     resume: go on with the last run of the same projections that did not finish. With nothing to go on with it begins,
     and says so; where the run that did not finish was of other projections too, JobError names it.
     prove: how many aggregates the plain twin folds again before the switch, "all" or 0. part_of: the job that this one
-    works for, for the ledger.
+    works for, for the ledger. writers: how to get past an application that writes the tables in Postgres too.
 
     Raises ConfigError, DefinitionError, CompileError, LogError and JobError before anything is done; FoldError,
     ProofError, EngineError and ReadModelError later: what is live is untouched, what is finished stays for ``resume``.
@@ -98,6 +105,8 @@ def rebuild(
         former = _unfinished(ledger, definitions) if resume else None
         cut = _cut(log, to, former)
         plan = plan_over(log, definitions)
+        publishing = publishing_of(config, read_models_of(config), writers)
+        planned = publishing.check([shape_of(log, plan, d) for d in plan.definitions])
         options = {"resume": resume, "prove": prove, "to": cut.asked, **({"part_of": part_of} if part_of else {})}
         job = new_job("rebuild", log, plan, cut, options)
         if former is not None and (reasons := former.differs_from(job)):
@@ -107,8 +116,11 @@ def rebuild(
         run = stack.enter_context(recorded(ledger, job, listener, resumes=former.id if former else ""))
         if resume and former is None:
             run.tell(Noted("nothing to resume: no earlier run of these left finished partitions; folding all events"))
+        for line in planned:
+            run.tell(Noted(line))
         log = with_columns(stack, log, plan.columns, run)
-        work = _Rebuild(run, ledger, read_models_of(config), log, plan, cut, former)
+        notes = reconcile(publishing, run, ledger, [d.name for d in plan.definitions], load=False)
+        work = _Rebuild(run, ledger, publishing, log, plan, cut, former, follows=to is None, notes=notes)
         report = work.done(stack, config, EngineWish(engine, workers, address), prove)
         by_name = {p.name: p for p in report.projections}
         return replace(
@@ -147,11 +159,18 @@ class _Rebuild:
 
     run: Recording
     ledger: Ledger
-    models: ReadModels
+    publishing: Publishing
     log: Log
     plan: FoldPlan
     cut: Cut
     former: Job | None
+    follows: bool
+    """Whether what comes into the log meanwhile is folded too, before tables are switched that have it already."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def models(self) -> ReadModels:
+        return self.publishing.models
 
     def done(self, stack: ExitStack, config: Config, wish: EngineWish, prove: Amount) -> RebuildReport:
         """The whole of it. The claims are given back when ``stack`` ends."""
@@ -172,13 +191,16 @@ class _Rebuild:
             proofs = proved(self.run, engine, self.log, self.plan, saved, self.cut.position, prove)
             reached("rebuild.5")
             used = (engine.name, why, engine.workers)
-        self._publish(built)
+            with ExitStack() as later:
+                live = self.publishing.publish_rebuild(self.run, built, partial(self._caught_up, later, engine))
+        for one in live:
+            self.run.tell(CheckpointMoved(one.version.name, one.version.position, self.log.last_position))
         for definition in self.plan.definitions:
             if definition.merged:
                 shutil.rmtree(
                     claims[definition.name].directory / _partials(claims[definition.name]), ignore_errors=True
                 )
-        return self._report(claims, records, rows, proofs, used, resumed)
+        return self._report({one.version.name: one.version for one in live}, records, rows, proofs, used, resumed)
 
     def _claim(self, stack: ExitStack) -> dict[str, Claim]:
         claims: dict[str, Claim] = {}
@@ -247,15 +269,31 @@ class _Rebuild:
             rows[name] = sum(info.rows for info in written)
         return files, rows
 
-    def _publish(self, built: Sequence[Built]) -> None:
-        with self.run.stage("publish"):
-            self.models.publish_rebuild(built)
-        for one in built:
-            self.run.tell(CheckpointMoved(one.version.name, self.cut.position, self.log.last_position))
+    def _caught_up(self, stack: ExitStack, engine: Engine, built: Sequence[Built]) -> Sequence[Built]:
+        """The versions with what the log has behind them by now."""
+        if not self.follows or not built:
+            return built
+        log = stack.enter_context(Log.open(self.log.path))
+        if log.last_position <= built[0].version.position:
+            return built
+        plan = plan_over(log, self.plan.definitions)
+        if plan.names.identity != self.plan.names.identity:
+            self.run.tell(Noted("the log has other sources or tenants by now: their events are for another rebuild"))
+            return built
+        log = with_columns(stack, log, plan.columns, self.run)
+        bases = {one.version.name: Base(one.version, one.target) for one in built}
+        with self.run.stage("fold") as timing:
+            found = fold_since(self.run, engine, log, plan, bases, log.last_position)
+            timing.events = found.events
+        self.log = log
+        by_name = {d.name: shape_of(log, plan, d) for d in plan.definitions}
+        return [
+            one.followed(by_name[one.version.name], log.last_position, found.files[one.version.name]) for one in built
+        ]
 
     def _report(
         self,
-        claims: Mapping[str, Claim],
+        live: Mapping[str, Version],
         records: Mapping[int, PartitionRecord],
         rows: Mapping[str, int],
         proofs: Mapping[str, Proof],
@@ -275,7 +313,7 @@ class _Rebuild:
             batches=sum(record.batches for record in done),
             partitions=self.log.partitions,
             projections=tuple(
-                self._projection(d, claims[d.name].number, rows[d.name], proofs[d.name], done, events)
+                self._projection(d, live[d.name], rows[d.name], proofs[d.name], done, events)
                 for d in self.plan.definitions
             ),
             seconds=dict(self.run.seconds),
@@ -283,13 +321,13 @@ class _Rebuild:
             resumed_job=self.former.id if self.former is not None else "",
             resumed_partitions=resumed[0],
             resumed_events=resumed[1],
-            notes=tuple(note for record in done for note in record.notes),
+            notes=(*self.notes, *(note for record in done for note in record.notes)),
         )
 
     def _projection(
         self,
         definition: ProjectionDefinition,
-        version: int,
+        version: Version,
         rows: int,
         proof: Proof,
         records: Sequence[PartitionRecord],
@@ -298,10 +336,10 @@ class _Rebuild:
         totals = Totals.of(definition.name, records)
         return ProjectionReport(
             name=definition.name,
-            version=version,
+            version=version.number,
             fingerprint=definition.fingerprint,
             compiled=definition.compiled,
-            checkpoint=self.cut.position,
+            checkpoint=version.position,
             rows=rows,
             folded=totals.folded,
             passed_over=events - totals.folded,
@@ -309,6 +347,7 @@ class _Rebuild:
             proved_aggregates=proof.aggregates,
             proved_events=proof.events,
             proof=proof.words,
+            table=self.publishing.places.get(definition.name, ""),
         )
 
 

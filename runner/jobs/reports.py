@@ -38,6 +38,8 @@ class ProjectionReport:
     proved_events: int = 0
     proof: str = ""
     """What was proved, in words."""
+    table: str = ""
+    """The table in Postgres, ``schema.name``; "" where it is published to none."""
 
 
 @dataclass(frozen=True)
@@ -116,3 +118,5 @@ class RollbackReport:
     former_version: int
     checkpoint: Position
     fingerprint: str
+    table: str = ""
+    notes: tuple[str, ...] = ()

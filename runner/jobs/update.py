@@ -1,6 +1,6 @@
 """Update (catch-up): fold what is new from the saved rows, write changed and deleted rows, move the checkpoint.
 
-Steps (``runner/steps.py``): 1 the versions claimed, 2 a partition's delta on the disk, 3-5 published. A crash before 4
+Steps (``runner/steps.py``): 1 the versions claimed, 2 a delta on the disk, 3-5 published. A crash before 4
 leaves the live version as it was; the same command again begins anew.
 
 Read models of one run may stand at different checkpoints: those at the same one are folded in one pass. A projection
@@ -10,21 +10,19 @@ folded again from the first event into a new version, and the report says so.
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from runner.errors import JobError, ReadModelError
+from runner.jobs.catch_up import Base, fold_since
 from runner.jobs.context import Recording, recorded
-from runner.jobs.merging import merge_partials, merge_with_saved
-from runner.jobs.partition import FoldTask, SavedStatesDamaged, partial_target
-from runner.jobs.passes import Totals, run_pass, worker_seconds
+from runner.jobs.partition import SavedStatesDamaged
+from runner.jobs.passes import Totals, worker_seconds
 from runner.jobs.preparing import (
     EngineWish,
     check_nodes,
     chosen_definitions,
-    grouped,
     ledger_of,
     new_job,
     plan_over,
@@ -33,12 +31,13 @@ from runner.jobs.preparing import (
     with_columns,
     working_engine,
 )
+from runner.jobs.publishing import publishing_of
 from runner.jobs.rebuild import rebuild
+from runner.jobs.reconcile import reconcile
 from runner.jobs.reports import ProjectionReport, UpdateReport
 from runner.log import Log
-from runner.positions import Cut, Position
-from runner.sinks.rows import write_rows
-from runner.stats import CheckpointMoved, RowsWritten, ignore
+from runner.positions import Cut
+from runner.stats import CheckpointMoved, ignore
 from runner.steps import reached
 
 if TYPE_CHECKING:
@@ -49,9 +48,10 @@ if TYPE_CHECKING:
     from runner.config import Config
     from runner.engine import Engine, EngineName
     from runner.fold.plan import FoldPlan
+    from runner.jobs.catch_up import CaughtUp
     from runner.jobs.ledger import Ledger, PartitionRecord
-    from runner.jobs.partition import FoldedPartition
     from runner.jobs.proof import Amount
+    from runner.jobs.publishing import Publishing
     from runner.positions import SourcePosition
     from runner.sinks.read_models import Claim, ReadModels
     from runner.sinks.shape import FileInfo, Version
@@ -91,8 +91,11 @@ def update(
         plan = plan_over(log, definitions)
         job = new_job("update", log, plan, cut, {"to": cut.asked})
         run = stack.enter_context(recorded(ledger, job, listener))
+        publishing = publishing_of(config, models)
+        if notes := reconcile(publishing, run, ledger, [d.name for d in definitions]):
+            live, damaged = _live(models, definitions)
         behind = [d for d in definitions if d.name in live and live[d.name].position < cut.position]
-        work = _Update(run, ledger, models, log, cut, live)
+        work = _Update(run, ledger, publishing, log, cut, live, notes=notes)
         work.check_unchanged(plan, [d for d in definitions if d.name in live and d not in behind])
 
         def fold_again(names: set[str]) -> None:
@@ -189,16 +192,15 @@ def _fold_new(
         with work.run.stage("fold", new) as timing:
             for since in sorted({_base(claim).position for claim in claims.values()}):
                 group = tuple(d for d in behind if _base(claims[d.name]).position == since)
-                work.fold_group(engine, group, claims, since, damaged)
-            timing.events = sum(record.events for record in work.records.values())
+                work.fold_group(engine, group, claims, damaged)
+            timing.events = sum(record.events for record in work.records)
     built = [claim.built(work.cut.position, work.files[name]) for name, claim in claims.items() if name not in damaged]
     if built:
-        with work.run.stage("publish"):
-            versions = work.models.publish_update(built)
+        versions = work.publishing.publish_update(work.run, built)
         for version in versions:
             work.run.tell(CheckpointMoved(version.name, version.position, work.log.last_position))
         with work.run.stage("publish"):
-            work.notes = work.models.compact_due(versions)
+            work.notes += work.models.compact_due(versions)[1]
     for claim in claims.values():
         claim.release()
     return behind
@@ -215,17 +217,20 @@ class _Update:
 
     run: Recording
     ledger: Ledger
-    models: ReadModels
+    publishing: Publishing
     log: Log
     cut: Cut
     live: Mapping[str, Version]
     used: tuple[str, str, int] = ("", "nothing to fold", 0)
-    records: dict[tuple[Position, int], PartitionRecord] = field(default_factory=dict)
-    """By where the pass began, and partition."""
+    records: list[PartitionRecord] = field(default_factory=list)
     files: dict[str, list[FileInfo]] = field(default_factory=dict)
     reports: dict[str, ProjectionReport] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What went wrong after the switch, which changes no row."""
+    """What tables lacked before, and what went wrong after the switch, which changes no row."""
+
+    @property
+    def models(self) -> ReadModels:
+        return self.publishing.models
 
     def check_unchanged(self, plan: FoldPlan, definitions: Sequence[ProjectionDefinition]) -> None:
         """Raise as an update would, where one has nothing to do: a changed projection is told at once."""
@@ -270,14 +275,13 @@ class _Update:
         engine: Engine,
         definitions: tuple[ProjectionDefinition, ...],
         claims: Mapping[str, Claim],
-        since: Position,
         damaged: dict[str, str],
     ) -> None:
         """One pass for the projections at one checkpoint; again without those whose saved rows are damaged."""
         group = definitions
         while group:
             try:
-                return self._fold(engine, plan_over(self.log, group), claims, since)
+                return self._fold(engine, plan_over(self.log, group), claims)
             except SavedStatesDamaged as error:
                 if error.projection not in {d.name for d in group}:
                     raise
@@ -285,60 +289,22 @@ class _Update:
                 group = tuple(d for d in group if d.name != error.projection)
         return None
 
-    def _fold(self, engine: Engine, plan: FoldPlan, claims: Mapping[str, Claim], since: Position) -> None:
-        merged = {d.name: partial_target(claims[d.name].target) for d in plan.definitions if d.merged}
-        saved = self.models.saved_rows(*(_base(claims[d.name]) for d in plan.definitions))
-        targets = {d.name: merged.get(d.name, claims[d.name].target) for d in plan.definitions}
-        partials = {name: claims[name].directory / f"partials-{claims[name].revision}" for name in merged}
-        records: dict[int, PartitionRecord] = {}
-
-        def done(part: FoldedPartition) -> None:
-            reached("update.2")
-            records[part.record.partition] = part.record
-            for name, count in part.deleted.items():
-                deleted[name] += count
-
-        deleted = dict.fromkeys((d.name for d in plan.definitions), 0)
-        try:
-            for directory in partials.values():
-                shutil.rmtree(directory, ignore_errors=True)
-                directory.mkdir()
-            tasks = [
-                FoldTask(self.log, plan, group, since, self.cut.position, targets, saved)
-                for group in grouped(range(self.log.partitions), engine.workers)
-            ]
-            run_pass(self.run, engine, tasks, frozenset(merged), done)
-            ordered = [records[p] for p in sorted(records)]
-            rows = {}
-            for definition in plan.definitions:
-                name = definition.name
-                written = [info for record in ordered for info in record.files.get(name, ())]
-                if definition.merged:
-                    table = merge_partials(plan, definition, partials[name], written)
-                    info = write_rows(claims[name].target, 0, merge_with_saved(plan, definition, table, saved))
-                    written = [] if info is None else [info]
-                    self.run.tell(RowsWritten(name, sum(i.rows for i in written), 0))
-                self.files[name] = written
-                rows[name] = sum(info.rows - info.deleted for info in written)
-        finally:
-            for directory in partials.values():
-                shutil.rmtree(directory, ignore_errors=True)
-        self.records |= {(since, p): record for p, record in records.items()}
-        events = sum(record.events for record in records.values())
+    def _fold(self, engine: Engine, plan: FoldPlan, claims: Mapping[str, Claim]) -> None:
+        bases = {d.name: Base(_base(claims[d.name]), claims[d.name].target) for d in plan.definitions}
+        found = fold_since(self.run, engine, self.log, plan, bases, self.cut.position)
+        self.files |= found.files
+        self.records += found.records
         for definition in plan.definitions:
-            self._note(definition, claims[definition.name], ordered, rows, deleted, events)
+            self._note(definition, claims[definition.name], found)
 
     def _note(
         self,
         definition: ProjectionDefinition,
         claim: Claim,
-        records: Sequence[PartitionRecord],
-        rows: Mapping[str, int],
-        deleted: Mapping[str, int],
-        events: int,
+        found: CaughtUp,
     ) -> None:
         name = definition.name
-        totals = Totals.of(name, records)
+        totals = Totals.of(name, found.records)
         self.reports[name] = ProjectionReport(
             name=name,
             version=claim.number,
@@ -346,10 +312,10 @@ class _Update:
             compiled=definition.compiled,
             checkpoint=self.cut.position,
             previous_checkpoint=_base(claim).position,
-            rows=rows[name],
-            deleted=deleted[name],
+            rows=found.rows[name],
+            deleted=found.deleted[name],
             folded=totals.folded,
-            passed_over=events - totals.folded,
+            passed_over=found.events - totals.folded,
             by_twin=totals.by_twin,
         )
 
@@ -357,7 +323,7 @@ class _Update:
         self, definitions: Sequence[ProjectionDefinition], *, nothing_new: bool, folded_again: Mapping[str, str]
     ) -> UpdateReport:
         """What the run did, also into the ledger's last line."""
-        records = list(self.records.values())
+        records = self.records
         events = sum(record.events for record in records)
         notes = (*(note for record in records for note in record.notes), *self.notes)
         self.run.counts.update({"events": events, "nothing_new": nothing_new, "folded_again": dict(folded_again)})
@@ -373,7 +339,9 @@ class _Update:
             nothing_new=nothing_new,
             events=events,
             batches=sum(record.batches for record in records),
-            projections=tuple(self.reports[d.name] for d in definitions),
+            projections=tuple(
+                replace(self.reports[d.name], table=self.publishing.places.get(d.name, "")) for d in definitions
+            ),
             seconds=dict(self.run.seconds),
             worker_seconds=worker_seconds(records),
             folded_again=dict(folded_again),

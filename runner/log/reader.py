@@ -166,6 +166,24 @@ class Log:
                 continue
             yield make_batch(segment, partition, rows, self._payload(segment, partition, columns), header, keep)
 
+    def all_batches(
+        self,
+        columns: Sequence[PayloadColumn] = (),
+        header: frozenset[str] = HEADER,
+        since: int = START,
+        to: int | None = None,
+    ) -> Iterator[Batch]:
+        """The same of all partitions, for few events: a tail batch that holds several partitions is given as it is."""
+        for segment in self._between(since, to):
+            last = segment.last if to is None else to
+            for partition in self._store.container(segment.events_file).partitions:
+                rows = self._rows(segment, partition)
+                if rows is None:
+                    continue
+                keep = kept_rows(segment, rows, None, self.partitions, since, last)
+                if keep is None or keep.any():
+                    yield make_batch(segment, partition, rows, self._payload(segment, partition, columns), header, keep)
+
     def raw(
         self, partition: int, since: int = START, to: int | None = None, aggregate: tuple[int, int] | None = None
     ) -> Iterator[RawEvent]:

@@ -24,10 +24,12 @@ __all__ = ["kept_rows", "make_batch"]
 Keep = npt.NDArray[np.bool_]
 
 
-def kept_rows(segment: Segment, rows: EventRows, partition: int, partitions: int, since: int, to: int) -> Keep | None:
-    """Which rows are of the partition and in since < position <= to: a mask, or None for all of them."""
+def kept_rows(
+    segment: Segment, rows: EventRows, partition: int | None, partitions: int, since: int, to: int
+) -> Keep | None:
+    """Which rows are of the partition (None: any) and in since < position <= to: a mask, or None for all of them."""
     keep: Keep | None = None
-    if segment.tail:
+    if segment.tail and partition is not None:
         keep = (partitions_of(rows.aggregates.hi, partitions) == partition)[rows.codes]
     if since >= segment.first or to < segment.last:
         position = rows.header["position"]

@@ -82,9 +82,8 @@ def _commit(
         after = sweep.swept(change(replace(before, generation=before.generation + 1)), grace)
         fresh = {v.name: v for v in versions}
         live = (fresh.get(n) or after.version(n, m.live) for n, m in sorted(after.models.items()) if m.live)
-        for version in versions:
-            if version.revision == 0:
-                write_template(version.directory, version.shape)
+        for version in versions if what == "rebuild" else ():
+            write_template(version.directory, version.shape)
         built = catalog.build(after, tuple(live))
         try:
             for version in versions:

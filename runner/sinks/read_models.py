@@ -19,110 +19,33 @@ its process.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import FingerprintChanged, ReadModelError
 from runner.sinks import catalog, compaction
+from runner.sinks.building import Built, Claim
 from runner.sinks.claims import Lock
 from runner.sinks.current import Current, Entry, Model
-from runner.sinks.durable import remove_leftovers, translated
+from runner.sinks.durable import remove_leftovers, translated, write_whole
 from runner.sinks.publish import publish, switch_back
-from runner.sinks.rows import PARTIAL, Target, is_whole, remove_partials
+from runner.sinks.rows import is_whole, remove_partials, write_template
 from runner.sinks.saved import SavedFiles
-from runner.sinks.shape import HASH, FileInfo, Shape, Version
+from runner.sinks.shape import EVERY, HASH, Shape, Version
 from runner.sinks.sweep import lock_file
 from runner.steps import reached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from types import TracebackType
+    from collections.abc import Iterable, Iterator, Sequence
 
     import duckdb
     import pyarrow as pa
 
-    from runner.positions import Position
-
 __all__ = ["Built", "Claim", "ReadModels"]
 
 GRACE = timedelta(hours=1)
-
-
-@dataclass(frozen=True)
-class Built:
-    """A version whose files are all written, to be published."""
-
-    claim: Claim
-    version: Version
-
-
-class Claim:
-    """The right to write one version of a read model; a context manager. Ends with ``release`` or with the process."""
-
-    def __init__(
-        self, lock: Lock, shape: Shape, number: int, directory: Path, base: Version | None, job_id: str
-    ) -> None:
-        self.shape, self.number, self.directory, self.job_id = shape, number, directory, job_id
-        self.base = base
-        """The live version that an update goes on from; None for a rebuild."""
-        self._lock = lock
-
-    @property
-    def revision(self) -> int:
-        return 0 if self.base is None else self.base.revision + 1
-
-    @property
-    def target(self) -> Target:
-        """What a worker's ``write_rows`` needs."""
-        shape, token = self.shape, "".join(c for c in self.job_id if c.isalnum())[-6:]
-        return Target(str(self.directory), shape.name, self.revision, shape.full_key, shape.schema, token=token)
-
-    def has(self, info: FileInfo) -> bool:
-        """Whether a file that a ledger recorded is there as it was written: a resumed rebuild keeps it."""
-        return is_whole(self.directory, info)
-
-    def built(self, position: Position, files: Iterable[FileInfo | None]) -> Built:
-        """The version with these new files (None: a partition without rows) and this checkpoint."""
-        if not self._lock.held:
-            raise ReadModelError(f"the claim on version {self.number} of {self.shape.name!r} was given back already")
-        now = datetime.now(UTC).isoformat()
-        new = tuple(f for f in files if f is not None)
-        if any(f.name.startswith(PARTIAL) for f in new):
-            raise ReadModelError(
-                f"read model {self.shape.name!r}: parts of merged keys must be merged before they are published"
-            )
-        if self.base is None:
-            version = Version(self.shape, self.number, 0, position, self.directory, now, now, self.job_id, new)
-        else:
-            if position < self.base.position:
-                # The events in between are in the rows: a later update would fold them a second time.
-                raise ReadModelError(
-                    f"read model {self.shape.name!r} is at position {self.base.position}, "
-                    f"not to be set back to {position}",
-                    hint="run the update again",
-                )
-            version = replace(
-                self.base,
-                shape=self.shape,
-                revision=self.revision,
-                position=position,
-                updated=now,
-                job_id=self.job_id,
-                files=(*self.base.files, *new),
-            )
-        return Built(self, version)
-
-    def release(self) -> None:
-        """Give the version back; what was written and not published stays for a resumed rebuild."""
-        self._lock.release()
-
-    def __enter__(self) -> Claim:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.release()
 
 
 class ReadModels:
@@ -214,6 +137,50 @@ class ReadModels:
             raise
         return Claim(lock, shape, base.number, base.directory, base, job_id)
 
+    def prepare(self, versions: Sequence[Version]) -> None:
+        """Write down what is about to be published, so that it can be published after a crash (``prepared``)."""
+        for version in versions:
+            if not version.template.exists():
+                write_template(version.directory, version.shape)
+            write_whole(version.document, version.to_bytes())
+
+    def prepared(self, name: str, number: int, revision: int) -> Version | None:
+        """A version, or a further revision of the live one, that was prepared and not published; None: there is none,
+        or it is not whole.
+        """
+        model = Current.read(self.root).model(name)
+        live, directory = model.live, Current(self.root).directory(name, number)
+        following = live is not None and (live.number, live.revision + 1) == (number, revision)
+        if not (following or number > model.newest):
+            return None
+        try:
+            version = Version.read(directory, revision)
+        except ReadModelError:
+            return None
+        return version if all(is_whole(directory, info) for info in version.files) else None
+
+    def publish_prepared(self, versions: Sequence[Version]) -> None:
+        """Make what ``prepared`` gave live, all in one switch."""
+        newest = {v.name: Current.read(self.root).model(v.name).newest for v in versions}
+        for what in ("rebuild", "update"):
+            chosen = [v for v in versions if (v.number > newest[v.name]) == (what == "rebuild")]
+            if chosen:
+                publish(self.root, what, chosen, keep=self.keep, grace=self.grace)
+
+    @contextmanager
+    def holding(self, names: Iterable[str], *, wait: float) -> Iterator[None]:
+        """Be the only one who changes what is live of these read models, here and where they are published to.
+
+        Raises VersionBusy after ``wait`` seconds.
+        """
+        with ExitStack() as stack:
+            for name in sorted(names):
+                path = Current(self.root).directory(name, 0).with_name("live.lock")
+                with translated(path.parent):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(Lock.take(path, f"read model {name!r}", wait=wait))
+            yield
+
     def publish_rebuild(self, built: Sequence[Built]) -> tuple[Version, ...]:
         """Make new versions live, all in one switch. The claims stay with the caller."""
         versions = tuple(b.version for b in built)
@@ -230,18 +197,20 @@ class ReadModels:
             remove_partials(version.directory)
         return versions
 
-    def compact_due(self, versions: Sequence[Version]) -> tuple[str, ...]:
+    def compact_due(self, versions: Sequence[Version]) -> tuple[tuple[Version, ...], tuple[str, ...]]:
         """Compact what the policy says (``runner.sinks.compaction``) of live versions whose claims are held.
 
-        Gives, in words, what could not be compacted: what is live is right without, and the next update tries again.
+        (the versions as they are now; in words, what could not be compacted: what is live is right without, and the
+        next update tries again).
         """
-        failed = []
+        now, failed = [], []
         for version in versions:
             try:
-                self._compacted(version, compaction.due(version))
+                now.append(self._compacted(version, compaction.due(version)))
             except Exception as error:
+                now.append(version)
                 failed.append(f"the deltas of {version.name!r} were not compacted: {error}; the update is live")
-        return tuple(failed)
+        return tuple(now), tuple(failed)
 
     def rollback(self, name: str, to: int | None = None) -> Version:
         """Make the version before the live one live again, or version ``to`` of those kept; the version now live.
@@ -249,20 +218,13 @@ class ReadModels:
         A catch-up of the version rolled back from can no longer publish. Rolling forward again needs ``to``.
         """
         self._must(name)
+        return switch_back(self.root, name, lambda model: _earlier(model, name, to), grace=self.grace)
 
-        def choose(model: Model) -> Entry:
-            kept = model.versions[1:]
-            for entry in kept:
-                if entry.number == to or (to is None and not entry.rolled_back):
-                    return entry
-            have = ", ".join(str(e.number) for e in kept)
-            wanted = "earlier version" if to is None else f"version {to}"
-            raise ReadModelError(
-                f"read model {name!r} has no {wanted} to roll back to (kept: {have or 'none'})",
-                hint=f"`runner rollback {name} --version N` takes one of {have}" if have else "rebuild it",
-            )
-
-        return switch_back(self.root, name, choose, grace=self.grace)
+    def rollback_target(self, name: str, to: int | None = None) -> Version:
+        """The version that ``rollback`` would make live. Raises as it does."""
+        self._must(name)
+        current = Current.read(self.root)
+        return current.version(name, _earlier(current.model(name), name, to))
 
     def compact(self, name: str, *, job_id: str = "") -> Version:
         """Merge all deltas of the live version into its base; the same rows, checkpoint and fingerprint."""
@@ -270,7 +232,8 @@ class ReadModels:
         with self._lock(live.directory, name, live.number, job_id):
             live = self._must(name)
             _remove_unpublished(live)
-            return self._compacted(live, dict.fromkeys(sorted({f.partition for f in live.deltas}), True))
+            found = {f.partition for f in live.deltas}
+            return self._compacted(live, dict.fromkeys([EVERY] if EVERY in found else sorted(found), True))
 
     def repair(self) -> bool:
         """Make the catalog again if a crash left it older than current.json; whether it had to be."""
@@ -349,6 +312,20 @@ def _check_continues(live: Version, shape: Shape, number: int = 0) -> None:
             f"read model {name!r} has the columns {list(was.columns)}, a catch-up would write {list(shape.columns)}",
             hint=f"the log has other sources or tenants than before: {rebuild}",
         )
+
+
+def _earlier(model: Model, name: str, to: int | None) -> Entry:
+    """The version before the live one, or version ``to`` of those kept."""
+    kept = model.versions[1:]
+    for entry in kept:
+        if entry.number == to or (to is None and not entry.rolled_back):
+            return entry
+    have = ", ".join(str(e.number) for e in kept)
+    wanted = "earlier version" if to is None else f"version {to}"
+    raise ReadModelError(
+        f"read model {name!r} has no {wanted} to roll back to (kept: {have or 'none'})",
+        hint=f"`runner rollback {name} --version N` takes one of {have}" if have else "rebuild it",
+    )
 
 
 def _remove_unpublished(live: Version) -> None:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from runner.errors import ReadModelError
 from runner.sinks.durable import digest_of, footer_of, translated, write_whole
 from runner.sinks.newest import words
-from runner.sinks.shape import DELETED, DELTA, HASH, FileInfo, Shape, Version, stored_schema
+from runner.sinks.shape import DELETED, DELTA, EVERY, HASH, FileInfo, Shape, Version, stored_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def write_rows(
 
     rows: columns of the target's schema, any order of rows. deleted: the key columns, and the hashes unless merged, of
     rows that are gone; only for deltas. Writing a partition again replaces its file. Merged keys: any one partition
-    number, the same each time.
+    number, the same each time. partition EVERY: rows of any partitions; only for deltas.
     """
     delta = (target.revision > 0 and not target.compacted) if delta is None else delta
     gone = 0 if deleted is None else deleted.num_rows
@@ -79,7 +79,8 @@ def write_rows(
     if delta and DELETED not in rows.schema.names:
         table = _as_delta(target, table, deleted)
     table = _sorted(table, target.key)
-    name = f"delta-{target.revision}-{partition}" if delta else f"base-{partition}"
+    place = "all" if partition == EVERY else partition
+    name = f"delta-{target.revision}-{place}" if delta else f"base-{partition}"
     if target.compacted and not delta:
         name = f"base-{partition}-{target.revision}"
     path = Path(target.directory) / f"{name}{_suffix(target)}.parquet"

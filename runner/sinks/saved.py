@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +16,7 @@ from runner.errors import ReadModelError
 from runner.sinks.durable import digest_of, footer_of, translated
 from runner.sinks.newest import in_hashes, lay_over, rows_with_keys, words
 from runner.sinks.rows import file_schema, read_files
-from runner.sinks.shape import HASH
+from runner.sinks.shape import EVERY, HASH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,11 +24,40 @@ if TYPE_CHECKING:
 
     from runner.sinks.shape import FileInfo, Version
 
-__all__ = ["SavedFiles"]
+__all__ = ["KeptFiles", "SavedFiles", "of_partition", "partition_rows"]
 
 UInt64s = npt.NDArray[np.uint64]
+KEPT, KEPT_FILE = 256 << 20, 16 << 20
+"""Bytes of tables that are kept, and of the largest file that is."""
 SMALL = 16 << 20
 """Bytes up to which a file is compared with its digest as a whole (a millisecond) before some of its rows are read."""
+
+
+class KeptFiles:
+    """Tables of files that were read, up to so many bytes; what was used longest ago goes first. Safe for threads."""
+
+    def __init__(self, room: int = KEPT) -> None:
+        self._room = room
+        self._tables: OrderedDict[tuple[str, str, str], pa.Table] = OrderedDict()
+        self._bytes = 0
+        self._guard = threading.Lock()
+
+    def table(self, version: Version, info: FileInfo) -> pa.Table:
+        """The rows of a file, compared with its digest when it was read."""
+        key = (str(version.directory), info.name, info.digest)
+        with self._guard:
+            found = self._tables.get(key)
+            if found is not None:
+                self._tables.move_to_end(key)
+                return found
+        table = read_files(version, [info])
+        with self._guard:
+            if key not in self._tables:
+                self._tables[key] = table
+                self._bytes += table.nbytes
+            while self._bytes > self._room and len(self._tables) > 1:
+                self._bytes -= self._tables.popitem(last=False)[1].nbytes
+        return table
 
 
 @dataclass(frozen=True)
@@ -38,6 +69,11 @@ class SavedFiles:
     """
 
     versions: tuple[Version, ...]
+    kept: KeptFiles | None = field(default=None, compare=False)
+    """Files that are read again and again, of a process that follows the log."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return SavedFiles, (self.versions,)
 
     def __call__(self, projection: str, hi: UInt64s, lo: UInt64s) -> pa.Table:
         """The rows of the aggregates with these hashes, ascending by hash; their plain columns (no dictionaries).
@@ -52,8 +88,9 @@ class SavedFiles:
             order = np.lexsort((lo, hi))
             hi, lo = hi[order], lo[order]
         partitions = frozenset(_partitions(hi, shape.partitions))
-        base = [_rows_of(version, f, hi, lo) for f in version.bases if f.partition in partitions]
-        deltas = [_rows_of(version, f, hi, lo) for f in version.deltas if f.partition in partitions]
+        base = [self._rows_of(version, f, hi, lo) for f in version.bases if f.partition in partitions]
+        touching = (f for f in version.deltas if f.partition == EVERY or f.partition in partitions)
+        deltas = [self._rows_of(version, f, hi, lo) for f in touching]
         empty = shape.schema.empty_table()
         rows = lay_over(pa.concat_tables([empty, *base]), deltas, shape.full_key)
         order = np.lexsort((words(rows, HASH[1]), words(rows, HASH[0])))
@@ -67,18 +104,42 @@ class SavedFiles:
     def whole(self, projection: str) -> pa.Table:
         """All rows, hashes included; every byte compared with its digest."""
         version = self._version(projection)
-        tables = [version.shape.schema.empty_table()]
-        for partition in sorted({f.partition for f in version.files}):
-            base = read_files(version, [f for f in version.bases if f.partition == partition])
-            deltas = [read_files(version, [f]) for f in version.deltas if f.partition == partition]
-            tables.append(lay_over(base, deltas, version.shape.full_key))
-        return pa.concat_tables(tables).combine_chunks()
+        if any(f.partition == EVERY for f in version.deltas):
+            deltas = [read_files(version, [f]) for f in version.deltas]
+            return lay_over(read_files(version, version.bases), deltas, version.shape.full_key)
+        tables = [partition_rows(version, partition) for partition in version.partitions]
+        return pa.concat_tables([version.shape.schema.empty_table(), *tables]).combine_chunks()
+
+    def _rows_of(self, version: Version, info: FileInfo, hi: UInt64s, lo: UInt64s) -> pa.Table:
+        if self.kept is None or info.bytes > KEPT_FILE:
+            return _rows_of(version, info, hi, lo)
+        table = self.kept.table(version, info)
+        return table.filter(pa.array(in_hashes(words(table, HASH[0]), words(table, HASH[1]), hi, lo)))
 
     def _version(self, projection: str) -> Version:
         for version in self.versions:
             if version.name == projection:
                 return version
         raise ReadModelError(f"there are no saved rows of {projection!r} in this run")
+
+
+def partition_rows(version: Version, partition: int) -> pa.Table:
+    """The rows of a partition at this revision, hashes included; every byte read compared with its digest."""
+    base = read_files(version, [f for f in version.bases if f.partition == partition])
+    deltas = [
+        of_partition(version, read_files(version, [f]), partition) if f.partition == EVERY else read_files(version, [f])
+        for f in version.deltas
+        if f.partition in (partition, EVERY)
+    ]
+    return lay_over(base, deltas, version.shape.full_key)
+
+
+def of_partition(version: Version, rows: pa.Table, partition: int) -> pa.Table:
+    """Of rows of several partitions those of one; of merged keys, which have no hashes, all are in the first."""
+    bits = version.shape.partitions.bit_length() - 1
+    if HASH[0] not in rows.schema.names or bits == 0:
+        return rows if partition == 0 else rows.slice(0, 0)
+    return rows.filter(pa.array(words(rows, HASH[0]) >> np.uint64(64 - bits) == partition))
 
 
 def _partitions(hi: UInt64s, count: int) -> list[int]:

@@ -20,12 +20,14 @@ from runner.positions import Position
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DELETED", "DELTA", "HASH", "FileInfo", "Shape", "Version", "directory_name", "stored_schema"]
+__all__ = ["DELETED", "DELTA", "EVERY", "HASH", "FileInfo", "Shape", "Version", "directory_name", "stored_schema"]
 
 HASH = ("_hash_hi", "_hash_lo")
 """uint64 columns: the identity hash of the row's aggregate. Not for merged keys, never shown to users."""
 DELETED, DELTA = "_deleted", "_delta"
 """Columns of delta files alone: bool, the row is gone; int32, the revision that wrote it."""
+EVERY = -1
+"""In the place of a partition's number: the file of a small update, which has rows of all partitions."""
 FORMAT = 1
 
 
@@ -224,6 +226,18 @@ class Version:
     def deltas(self) -> tuple[FileInfo, ...]:
         """Oldest first."""
         return tuple(sorted((f for f in self.files if f.delta), key=lambda f: (f.revision, f.partition)))
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """Those that may have rows, ascending."""
+        found = {f.partition for f in self.files}
+        if EVERY in found:
+            return tuple(range(self.shape.partitions))
+        return tuple(sorted(found))
+
+    def files_of(self, partition: int) -> tuple[FileInfo, ...]:
+        """The files that may have rows of a partition; those of small updates have some of others too."""
+        return tuple(f for f in self.files if f.partition in (partition, EVERY))
 
     @property
     def total_bytes(self) -> int:

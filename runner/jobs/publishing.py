@@ -1,0 +1,169 @@
+"""What goes live, where users see it: the embedded read models, and the tables in Postgres where runner.toml has them.
+
+The one place where both change. Without ``[read_models.postgres]`` it is the embedded read models alone, and nothing of
+Postgres is imported. With it a rebuild's way to its readers is::
+
+    check        before anything is folded: whether the tables can be switched
+    load         the proved rows into new tables                        load.1-4
+    catch up     what came since into the embedded version and into the loaded table
+    write down   version-<revision>.json, not live                      publish.1
+    switch       the tables, one transaction with their checkpoints     switch.1-4
+    publish      current.json                                           rebuild.6-8
+
+and an update's: write down, ``apply`` (one transaction with the checkpoints), publish. Between the two commits only
+the tables are ahead, by exactly what is written down; ``jobs/reconcile.py`` ends that, at the next run. From writing
+down to publishing a run holds the read models' names, so that no other changes what is live meanwhile.
+
+Tables that the application writes too are of ``jobs/writers.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runner.jobs.writers import Writers, WriterWish, caught_up_under_lock
+from runner.steps import reached
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from runner.config import Config
+    from runner.jobs.context import Recording
+    from runner.sinks.building import Built
+    from runner.sinks.postgres.port import LoadedTable, TableState
+    from runner.sinks.postgres.tables import PostgresTables
+    from runner.sinks.read_models import ReadModels
+    from runner.sinks.shape import Shape, Version
+
+    CatchUp = Callable[[Sequence[Built]], Sequence[Built]]
+
+__all__ = ["Publishing", "publishing_of", "table_states"]
+
+PATIENCE = 30.0
+"""Seconds that a run waits, beyond the longest switch, for another that changes what is live of the same name."""
+
+
+def publishing_of(config: Config, models: ReadModels, wish: WriterWish | None = None) -> Publishing:
+    """What a run publishes through. Connects to nothing yet."""
+    if config.read_models.postgres is None:
+        return Publishing(config, models, None)
+    from runner.sinks.postgres.tables import PostgresTables
+
+    tables = PostgresTables(config.read_models.postgres, config.publish)
+    return Publishing(config, models, tables, wish or WriterWish())
+
+
+def table_states(config: Config) -> Mapping[str, TableState]:
+    """What users see in Postgres, by read model; nothing where there are no tables. Raises PostgresError."""
+    tables = publishing_of(config, None).tables  # type: ignore[arg-type]  # looking needs no embedded read models
+    return {} if tables is None else tables.states()
+
+
+@dataclass
+class Publishing:
+    """Where a run publishes to. tables: None is the embedded read models alone."""
+
+    config: Config
+    models: ReadModels
+    tables: PostgresTables | None
+    wish: WriterWish = field(default_factory=lambda: WriterWish())
+    places: dict[str, str] = field(default_factory=dict)
+    """By read model: its table as users name it, of those published or checked by this run."""
+    dropped: tuple[str, ...] = ()
+    """Tables of former versions that went."""
+
+    def check(self, shapes: Sequence[Shape]) -> tuple[str, ...]:
+        """Before a rebuild folds: whether the tables can be made and switched; what will be done, in words."""
+        if self.tables is None:
+            return ()
+        self._writers().check([shape.name for shape in shapes])
+        plan = self.tables.check(shapes)
+        self.places |= {name: place.words for name, place in plan.places}
+        return plan.words
+
+    def holding(self, names: Sequence[str]) -> AbstractContextManager[None]:
+        """Be the only one who changes what is live of these names, in both places."""
+        postgres = self.config.read_models.postgres
+        return self.models.holding(names, wait=PATIENCE + (postgres.switch_seconds if postgres else 0.0))
+
+    def publish_rebuild(self, run: Recording, built: Sequence[Built], catch_up: CatchUp) -> Sequence[Built]:
+        """Make new versions live; as they are live. catch_up: folds what the log has behind them, in new revisions."""
+        if self.tables is None:
+            with run.stage("publish"):
+                self.models.publish_rebuild(built)
+            return built
+        with run.stage("load"):
+            loaded = [self.tables.load(one.version, listener=run.tell) for one in built]
+        self.places |= {table.version.name: table.places[0].words for table in loaded}
+        names = [one.version.name for one in built]
+        if self._writers().inline(names):
+            built = caught_up_under_lock(self, run, built, loaded, catch_up)
+        else:
+            # Outside first: whoever keeps the live version current is held up only for what comes meanwhile.
+            built, loaded = self.followed(run, built, loaded, catch_up)
+            with self.holding(names):
+                built, loaded = self.followed(run, built, loaded, catch_up)
+                self.prepare(built)
+                with run.stage("switch"):
+                    self.tables.switch(loaded)
+                with run.stage("publish"):
+                    self.models.publish_rebuild(built)
+        self._clean_up(names)
+        return built
+
+    def followed(
+        self, run: Recording, built: Sequence[Built], loaded: Sequence[LoadedTable], catch_up: CatchUp
+    ) -> tuple[Sequence[Built], list[LoadedTable]]:
+        """Versions and their loaded tables with what the log has behind them."""
+        assert self.tables is not None
+        later = catch_up(built)
+        moved = [
+            self.tables.apply_loaded(table, now.version) if now.version.revision > before.version.revision else table
+            for table, before, now in zip(loaded, built, later, strict=True)
+        ]
+        return later, moved
+
+    def prepare(self, built: Sequence[Built]) -> None:
+        """Write down what is about to go live."""
+        self.models.prepare([one.version for one in built])
+        reached("publish.1")
+
+    def publish_update(self, run: Recording, built: Sequence[Built]) -> tuple[Version, ...]:
+        """Make the next revisions of live versions live."""
+        if self.tables is None:
+            with run.stage("publish"):
+                return self.models.publish_update(built)
+        versions = [one.version for one in built]
+        names = [version.name for version in versions]
+        ours = self._writers().ours(names)
+        with self.holding(names):
+            self.prepare(built)
+            if ours:
+                with run.stage("apply"):
+                    self.tables.apply([version for version in versions if version.name in ours])
+            with run.stage("publish"):
+                return self.models.publish_update(built)
+
+    def rollback(self, run: Recording, name: str, to: int | None) -> Version:
+        """Make an earlier version live again."""
+        if self.tables is None:
+            with run.stage("publish"):
+                return self.models.rollback(name, to)
+        self._writers().check([name], back=True)
+        with self.holding([name]):
+            target = self.models.rollback_target(name, to)
+            with run.stage("switch"):
+                self.tables.rollback(target)
+            with run.stage("publish"):
+                return self.models.rollback(name, target.number)
+
+    def _writers(self) -> Writers:
+        return Writers(self.config, self.wish)
+
+    def _clean_up(self, names: Sequence[str]) -> None:
+        """Drop the tables of versions that a rollback cannot go to any more."""
+        assert self.tables is not None
+        kept = {name: [version.number for version in self.models.versions(name)] for name in names}
+        self.dropped += self.tables.drop_former(kept)

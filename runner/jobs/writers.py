@@ -1,0 +1,203 @@
+"""Who writes a live table beside the runner, and how a rebuild takes its place without losing what they write.
+
+===================  ===============================================================================================
+asynchronous         the runner alone (its updates), or a projector whose checkpoint is handed over
+inline               the application, in the transaction that appends the event: caught up under a short lock of the
+                     live table, at most ``--max-block`` seconds at a time
+store-then-project   the application, after it stored the event: what it has read and not written yet is nowhere to be
+                     seen, so the writer must be paused
+===================  ===============================================================================================
+
+``[publish.NAME] writer`` says which; a ``[publish.NAME]`` without it takes what applications of the store do (the
+preset's), a read model without one is the runner's alone. An update leaves tables alone that the application writes.
+
+Under the lock: all that was committed before it is visible. The store's newest visible place is looked up, the log
+synced until it is past that place, folded, applied to the loaded table, and switched in the transaction that holds the
+lock. A writer that stored an event and waits for the lock keeps the watermark below it; then the lock is let go of, and
+tried again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runner.errors import JobError, LogLocked, PostgresTimeout
+from runner.log import Log
+from runner.stats import Noted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from runner.config import Config
+    from runner.jobs.context import Recording
+    from runner.jobs.publishing import CatchUp, Publishing
+    from runner.sinks.building import Built
+    from runner.sinks.postgres.port import LoadedTable
+
+__all__ = ["WriterWish", "Writers", "caught_up_under_lock"]
+
+TRIES = 8
+PAUSE = 0.05
+
+
+@dataclass(frozen=True)
+class WriterWish:
+    """max_block: seconds for which inline writers may be held up at a time. paused: nobody writes just now, says who
+    started the run."""
+
+    max_block: float = 2.0
+    paused: bool = False
+
+
+@dataclass(frozen=True)
+class Writers:
+    """Who writes which table."""
+
+    config: Config
+    wish: WriterWish
+
+    def of(self, name: str) -> str:
+        """ "asynchronous", "inline" or "store-then-project"."""
+        publish = self.config.publish.get(name)
+        if publish is None:
+            return "asynchronous"
+        if publish.writer:
+            return publish.writer
+        from runner.config.postgres import PostgresSourceConfig
+        from runner.sources.postgres.presets import PRESETS
+
+        found = {
+            PRESETS[source.preset].writes
+            for source in self.config.sources.values()
+            if isinstance(source, PostgresSourceConfig) and source.preset in PRESETS
+        }
+        return next((kind for kind in ("store-then-project", "inline") if kind in found), "asynchronous")
+
+    def inline(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those that the application writes inline."""
+        return tuple(name for name in names if self.of(name) == "inline" and not self.wish.paused)
+
+    def ours(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those that an update of the runner writes."""
+        return tuple(name for name in names if self.of(name) == "asynchronous")
+
+    def check(self, names: Iterable[str], *, back: bool = False) -> None:
+        """Raise JobError where a table cannot be replaced while its writer goes on. back: by a former one."""
+        for name in names:
+            kind = self.of(name)
+            if kind == "asynchronous" or self.wish.paused:
+                continue
+            if back:
+                raise JobError(
+                    f"the application writes {name!r} itself ({kind}): the former table lacks what it wrote since",
+                    hint=f"`runner rebuild {name}` makes a table that has it",
+                )
+            if kind == "store-then-project":
+                raise JobError(
+                    f"the application writes {name!r} after it has stored an event: what it has yet to write is seen "
+                    "nowhere, so its writer must be paused",
+                    hint="pause it and say --writer-paused; where it writes in another way, say so by "
+                    f"[publish.{name}] writer",
+                )
+
+
+class _Behind(Exception):
+    """The log cannot get past what was committed before the lock."""
+
+
+def caught_up_under_lock(
+    publishing: Publishing, run: Recording, built: Sequence[Built], loaded: Sequence[LoadedTable], catch_up: CatchUp
+) -> Sequence[Built]:
+    """Switch tables that the application writes inline. Raises JobError where its writers cannot be caught up with."""
+    tables = publishing.tables
+    assert tables is not None
+    config, seconds = publishing.config, publishing.wish.max_block
+    names = [one.version.name for one in built]
+    inline = Writers(config, publishing.wish).inline(names)
+    reason = ""
+    for attempt in range(TRIES):
+        if attempt:
+            run.tell(Noted(f"{', '.join(inline)}: the writers go on, the switch is tried again: {reason}"))
+            time.sleep(PAUSE * 2**attempt)
+        _synced(config, run, time.monotonic() + 60)
+        built, loaded = publishing.followed(run, built, loaded, catch_up)
+        tables.wait_for_snapshots(loaded)
+        try:
+            with publishing.holding(names), run.stage("switch"):
+                until = time.monotonic() + seconds
+                with tables.hold(inline, seconds=seconds) as held:
+                    _past_the_newest(config, run, until)
+                    built, loaded = publishing.followed(run, built, loaded, catch_up)
+                    publishing.prepare(built)
+                    tables.switch(loaded, held=held)
+                publishing.models.publish_rebuild(built)
+                return built
+        except (_Behind, PostgresTimeout, LogLocked) as error:
+            reason = str(error)
+    raise JobError(
+        f"{', '.join(inline)}: inline writers could not be caught up with in {TRIES} tries of {seconds:g} s: {reason}",
+        hint="raise --max-block, run it at a quieter time, or pause the writers and say --writer-paused",
+    )
+
+
+def _synced(config: Config, run: Recording, until: float) -> None:
+    """Sync all sources; where another process does it just now, wait for it."""
+    from runner.jobs.sync import sync
+
+    while config.sources:
+        try:
+            sync(config, listener=run.tell)
+        except LogLocked:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(PAUSE)
+        else:
+            return
+
+
+def _past_the_newest(config: Config, run: Recording, until: float) -> None:
+    """Sync until the log has all that is visible in the stores now. Raises _Behind."""
+    newest = _places(config)
+    while True:
+        _synced(config, run, until)
+        now = _places(config)
+        late = [key for key, was in newest.items() if not now[key].reaches(was)]
+        if not late:
+            return
+        if time.monotonic() >= until:
+            holders = ", ".join(sorted({who for key in late for who in now[key].holders})) or "nobody that is seen"
+            raise _Behind(f"{late[0][0]} cannot be read to its newest event in time; it is held back by {holders}")
+        time.sleep(PAUSE / 5)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How far a store is read. after: where the log is; behind: rows that it lacks; holders: of the watermark."""
+
+    after: Any
+    newest: Any
+    behind: int | None
+    holders: tuple[str, ...]
+
+    def reaches(self, before: _Reading) -> bool:
+        """Whether the log has all that was visible before. The newest row may be none that the source reads."""
+        return before.newest is None or self.behind == 0 or (self.after is not None and self.after >= before.newest)
+
+
+def _places(config: Config) -> dict[tuple[str, str], _Reading]:
+    """By (source, tenant)."""
+    from runner.config.postgres import PostgresSourceConfig
+    from runner.sources.postgres.watermark import watermarks
+
+    found = {}
+    with Log.open(config.log.path) as log:
+        marks = {source.name: source.mark for source in log.sources}
+    for source in config.sources.values():
+        if isinstance(source, PostgresSourceConfig):
+            mark = marks.get(source.name) or {}
+            for one in watermarks(source, mark.get("reader")):
+                holders = tuple(f"process {h.pid} ({h.application})" if h.pid else h.what for h in one.holders)
+                found[one.source, one.tenant] = _Reading(one.after, one.newest, one.behind, holders)
+    return found
