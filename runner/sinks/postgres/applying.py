@@ -20,8 +20,9 @@ from runner.postgres.types import FLOAT4, FLOAT8
 from runner.sinks.newest import newest_of
 from runner.sinks.postgres.bookkeeping import BOOKS, checkpoint
 from runner.sinks.postgres.carrying import TABLES
-from runner.sinks.postgres.loading import copied, partition_rows
+from runner.sinks.postgres.loading import copied
 from runner.sinks.rows import read_files
+from runner.sinks.saved import partition_rows
 from runner.sinks.shape import DELETED, Version
 from runner.steps import reached
 
@@ -49,7 +50,7 @@ def changes_since(version: Version, revision: int, position: Position) -> Change
     since = _same_rows(version, revision, position)
     empty = version.shape.schema.empty_table()
     if any(f.revision > since for f in version.bases):
-        rows = [empty, *(partition_rows(version, p) for p in sorted({f.partition for f in version.files}))]
+        rows = [empty, *(partition_rows(version, p) for p in version.partitions)]
         return Change(pa.concat_tables(rows), empty, whole=True)
     files = [f for f in version.deltas if f.revision > since]
     if not files:

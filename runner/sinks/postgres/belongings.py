@@ -41,7 +41,7 @@ class Belonging:
     @property
     def sql(self) -> Composed:
         # Made by the server from its catalog, with its own quotes.
-        return SQL(self.statement.replace("{", "{{").replace("}", "}}")).format()  # type: ignore[arg-type]
+        return SQL(self.statement.replace("{", "{{").replace("}", "}}")).format()
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def belongings(
     )
 
 
-def own_index_statement(item: Belonging, table: Composed, name: str) -> Composed:
+def own_index_statement(item: Belonging, table: Identifier, name: str) -> Composed:
     """The statement of an index, a constraint with one, or statistics, for another table under another name."""
     text, detail = item.statement, item.detail
     if detail["kind"] == "constraint":
@@ -141,7 +141,7 @@ def _refusals(connection: AnyConnection, place: Place, items: Sequence[Belonging
                 yield str(error)
 
 
-def _try(connection: AnyConnection, item: Belonging, table: Composed, number: int) -> None:
+def _try(connection: AnyConnection, item: Belonging, table: Identifier, number: int) -> None:
     if item.phase == "index":
         connection.execute(own_index_statement(item, table, versioned(item.detail["name"], number)))
     elif "view" in item.detail:

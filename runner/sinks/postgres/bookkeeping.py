@@ -93,7 +93,7 @@ def known(connection: AnyConnection, name: str, place: Place, version: int, *, l
     ).fetchall()
     for row in rows:
         if bool(row[8]) == live:
-            return KnownTable(row[0], row[1], Position(row[2]), *row[3:8], is_live=live, names=row[9])
+            return KnownTable(row[0], row[1], Position(row[2]), *row[3:10])
     return None
 
 

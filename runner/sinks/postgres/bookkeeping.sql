@@ -66,7 +66,8 @@ ORDER BY read_model, schema_name, table_name;
 -- name: of_version
 SELECT relid, revision, position, fingerprint, log_id, complete, made_of,
     (SELECT relname FROM pg_class WHERE oid = relid) AS relname,
-    (pg_identify_object('pg_class'::regclass, relid, 0)).identity = format('%%I.%%I', schema_name, table_name), names
+    coalesce((pg_identify_object('pg_class'::regclass, relid, 0)).identity = format('%%I.%%I', schema_name, table_name), false),
+    names
 FROM projection_runner.tables
 WHERE read_model = %(name)s AND schema_name = %(schema)s AND table_name = %(table)s AND version = %(version)s
 ORDER BY relid DESC;

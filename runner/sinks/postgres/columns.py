@@ -73,7 +73,7 @@ class Layout:
     def definition(self, only: tuple[str, ...] = ()) -> Composed:
         """The columns for CREATE TABLE, or those of them that are named."""
         parts = [
-            SQL("{} {}{}").format(Identifier(n), SQL(t.sql), SQL(" NOT NULL" if n in self.required else ""))  # type: ignore[arg-type] # names of types are ours
+            SQL("{} {}{}").format(Identifier(n), SQL(t.sql), SQL(" NOT NULL" if n in self.required else ""))
             for n, t in self.types.items()
             if not only or n in only
         ]
@@ -84,7 +84,7 @@ class Layout:
         if not self.key:
             return None
         kind = "PRIMARY KEY" if self.required.issuperset(self.key) else "UNIQUE NULLS NOT DISTINCT"
-        return SQL(kind + " ({})").format(self.names(self.key))  # type: ignore[arg-type] # one of two literals
+        return SQL(kind + " ({})").format(self.names(self.key))
 
     def own_names(self, table: str) -> tuple[str, ...]:
         """The names of the indexes that the read model itself asks for, its key's first."""

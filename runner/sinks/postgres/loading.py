@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 
 from runner.postgres import SQL, Identifier, qualified, translated
 from runner.postgres.copy_in import copy_in
-from runner.sinks.newest import lay_over
 from runner.sinks.postgres.belongings import BELONGINGS, former_at
 from runner.sinks.postgres.bookkeeping import BOOKS, checkpoint, ensure, known, note, opened
 from runner.sinks.postgres.carrying import TABLES, Incoming, prepare
 from runner.sinks.postgres.names import versioned
-from runner.sinks.rows import read_files
+from runner.sinks.saved import partition_rows
 from runner.stats import Noted
 from runner.steps import reached
 
@@ -36,14 +35,7 @@ if TYPE_CHECKING:
     from runner.sinks.shape import Version
     from runner.stats import Listener
 
-__all__ = ["added_place", "copied", "load_place", "partition_rows"]
-
-
-def partition_rows(version: Version, partition: int) -> pa.Table:
-    """A partition's rows as they are at this revision, digests compared."""
-    base = read_files(version, [f for f in version.bases if f.partition == partition])
-    deltas = [read_files(version, [f]) for f in version.deltas if f.partition == partition]
-    return lay_over(base, deltas, version.shape.full_key)
+__all__ = ["added_place", "copied", "load_place"]
 
 
 def load_place(
@@ -90,7 +82,7 @@ def added_place(connection: AnyConnection, version: Version, place: Place, layou
     """A live table for a tenant that came after the switch, with its rows, in the caller's transaction."""
     relid = made(connection, version, place, layout, place.table)
     table = qualified(place.schema, place.table)
-    for partition in sorted({f.partition for f in version.files}):
+    for partition in version.partitions:
         rows = layout.rows_for(partition_rows(version, partition), place)
         copied(connection, table, rows, layout, f"read model {version.name!r}, table {place.words}")
     one = Incoming(version.name, place, layout, version.number, relid, place.table)
@@ -169,7 +161,7 @@ def _begun(
 def _digests(version: Version) -> dict[int, str]:
     """Per partition a digest of its files."""
     found = {}
-    for partition in {f.partition for f in version.files}:
-        told = sorted(f"{f.name} {f.digest}" for f in version.files if f.partition == partition)
+    for partition in version.partitions:
+        told = sorted(f"{f.name} {f.digest}" for f in version.files_of(partition))
         found[partition] = hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
     return found

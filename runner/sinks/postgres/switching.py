@@ -15,13 +15,12 @@ depends on them keeps them. A REPEATABLE READ reader finds rows in the new table
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runner.errors import PostgresTimeout, ReadModelError
-from runner.postgres import SQL, Identifier, Jsonb, qualified, translated
-from runner.postgres import named_sql
+from runner.postgres import SQL, Identifier, Jsonb, Literal, named_sql, qualified, translated
 from runner.sinks.postgres.belongings import BELONGINGS, Belonging, Former, belongings, former_at
 from runner.sinks.postgres.bookkeeping import BOOKS
 from runner.sinks.postgres.carrying import TABLES, Incoming, missing, prepare
@@ -32,12 +31,15 @@ from runner.steps import reached
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from runner.postgres import AnyConnection
+    from runner.postgres import AnyConnection, Composed
     from runner.sinks.postgres.port import SwitchTimeouts
 
-__all__ = ["SWITCHING", "switch_in", "switched"]
+__all__ = ["RETRIED", "SWITCHING", "plan_switch", "switch_in", "switched"]
 
 SWITCHING = named_sql("runner.sinks.postgres", "switching.sql")
+RETRIED = ("55P03", "40P01")
+"""A lock was not had in time; a deadlock was ended."""
+_Found = tuple[Former | None, tuple[Belonging, ...]]
 
 
 def switched(
@@ -52,53 +54,77 @@ def switched(
     while True:
         try:
             with translated(where):
-                formers = [former_at(connection, i.place) for i in incoming]
-                relids = [f.relid for f in formers if f is not None]
-                views = connection.execute(SWITCHING["dependents"], {"relids": relids}).fetchall()
-                wait_for_long_holders(connection, [*relids, *(v for (v,) in views)], timeouts, deadline)
+                plan = plan_switch(connection, incoming)
+                wait_for_long_holders(connection, plan.relids, timeouts, deadline)
                 with connection.transaction():
-                    after = switch_in(connection, incoming, timeouts)
-                reached("switch.4")
-                return after
+                    after = switch_in(connection, plan, timeouts)
         except PostgresTimeout as error:
-            if deadline.over:
-                raise
-            if error.sqlstate not in ("55P03", "40P01"):
+            if deadline.over or error.sqlstate not in RETRIED:
                 raise
             deadline.rest()
+        else:
+            reached("switch.4")
+            return after
 
 
-def switch_in(
-    connection: AnyConnection, incoming: Sequence[Incoming], timeouts: SwitchTimeouts
-) -> tuple[Belonging, ...]:
+@dataclass(frozen=True)
+class Plan:
+    """A switch, thought out before anything is locked. relids: what is locked, in that order: views, then tables."""
+
+    incoming: tuple[Incoming, ...]
+    formers: tuple[Former | None, ...]
+    relids: tuple[int, ...]
+    locks: tuple[Composed, ...]
+
+
+def plan_switch(connection: AnyConnection, incoming: Sequence[Incoming]) -> Plan:
+    """What has to be locked, and how."""
+    with connection.transaction():
+        found = _found(connection, incoming)
+    formers = [former for former, _ in found]
+    relids = [former.relid for former in formers if former is not None]
+    above = [v for (v,) in connection.execute(SWITCHING["dependents"], {"relids": relids}).fetchall()]
+    others = {i.detail["of"]: i for _, items in found for i in items if i.phase == "lock"}
+    # Readers lock the view that they name first, then what is below it.
+    order = sorted(others, key=lambda of: (above.index(of) if of in above else len(above), of))
+    tables = [_relation(connection, relid) for relid in relids]
+    locks = [*(others[of].sql for of in order), *(SWITCHING["lock_table"].format(table=t) for t in tables)]
+    return Plan(tuple(incoming), tuple(formers), (*order, *relids), tuple(locks))
+
+
+def switch_in(connection: AnyConnection, plan: Plan, timeouts: SwitchTimeouts) -> tuple[Belonging, ...]:
     """The switch itself, in the caller's transaction; what is still to be done behind it."""
-    work = str(round(timeouts.work * 1000))
-    connection.execute(SWITCHING["bounds"], {"lock": str(round(timeouts.lock * 1000)), "work": work})
-    planned = _planned(connection, incoming)
-    budget = time.monotonic() + timeouts.lock
-    _lock(connection, planned, budget)
+    lock, work = (str(round(seconds * 1000)) for seconds in (timeouts.lock, timeouts.work))
+    connection.execute(SWITCHING["bounds"], {"lock": lock, "work": work})
+    # One message to the server, whose clock shares the time out among the locks: nobody queues longer than that.
+    left = SWITCHING["lock_time_left"].format(lock=Literal(round(timeouts.lock * 1000)))
+    connection.execute(SQL("; ").join(part for one in plan.locks for part in (left, one)) + SQL(";"))
     with _at_most(connection, timeouts.work):
-        again = _planned(connection, incoming)
-        if [(f and f.relid, _locks(items)) for f, items in again] != [(f and f.relid, _locks(i)) for f, i in planned]:
-            raise PostgresTimeout("what hangs on the table changed just now", sqlstate="55P03")
-        for one, (_, items) in zip(incoming, again, strict=True):
+        found = _found(connection, plan.incoming)
+        if plan != _again(plan, found):
+            raise PostgresTimeout("what hangs on the table changed just now", sqlstate=RETRIED[0])
+        for one, (_, items) in zip(plan.incoming, found, strict=True):
             if lacks := missing(connection, one, [i for i in items if i.phase in ("index", "load")]):
                 raise ReadModelError(f"{one.place.words} got {lacks[0].name} just now", hint="run it again")
         reached("switch.2")
         after: list[Belonging] = []
-        for one, (former, items) in zip(incoming, again, strict=True):
+        for one, (former, items) in zip(plan.incoming, found, strict=True):
             after += _carried(connection, one, former, items)
-        for _, (former, _items) in zip(incoming, again, strict=True):
+        for former in plan.formers:
             _check_left_behind(connection, former)
         reached("switch.3")
     return tuple(after)
 
 
-_Planned = tuple[Former | None, tuple[Belonging, ...]]
+def _again(plan: Plan, found: Sequence[_Found]) -> Plan:
+    """The same plan, if the same has still to be locked."""
+    wanted = {i.detail["of"] for _, items in found for i in items if i.phase == "lock"}
+    locked = set(plan.relids) >= wanted
+    return replace(plan, formers=tuple(former for former, _ in found)) if locked else replace(plan, relids=())
 
 
-def _planned(connection: AnyConnection, incoming: Sequence[Incoming]) -> list[_Planned]:
-    found: list[_Planned] = []
+def _found(connection: AnyConnection, incoming: Sequence[Incoming]) -> list[_Found]:
+    found: list[_Found] = []
     for one in incoming:
         former = former_at(connection, one.place)
         items = () if former is None else belongings(connection, one.place, former, one.layout, one.relname)
@@ -107,32 +133,6 @@ def _planned(connection: AnyConnection, incoming: Sequence[Incoming]) -> list[_P
             raise ReadModelError(f"{one.place.words} cannot be switched: {'; '.join(refused)}")
         found.append((former, items))
     return found
-
-
-def _locks(items: Sequence[Belonging]) -> list[str]:
-    return [i.statement for i in items if i.phase == "lock"]
-
-
-def _lock(connection: AnyConnection, planned: Sequence[_Planned], budget: float) -> None:
-    """All locks, before the budget is over: views in the order in which readers lock them, then tables."""
-    locks = {i.detail["of"]: i for _, items in planned for i in items if i.phase == "lock"}
-    relids = [former.relid for former, _ in planned if former is not None]
-    order = [v for (v,) in connection.execute(SWITCHING["dependents"], {"relids": relids}).fetchall()]
-    for item in sorted(
-        locks.values(), key=lambda i: order.index(i.detail["of"]) if i.detail["of"] in order else len(order)
-    ):
-        _within(connection, budget)
-        connection.execute(item.sql)
-    for relid in relids:
-        _within(connection, budget)
-        connection.execute(SWITCHING["lock_table"].format(table=_relation(connection, relid)))
-
-
-def _within(connection: AnyConnection, budget: float) -> None:
-    left = round((budget - time.monotonic()) * 1000)
-    if left <= 0:
-        raise PostgresTimeout("the locks were not had in time", sqlstate="55P03")
-    connection.execute(SWITCHING["lock_timeout"], {"lock": str(left)})
 
 
 def _relation(connection: AnyConnection, relid: int) -> Identifier:
@@ -163,12 +163,10 @@ def _carried(
     """Rename, and carry over; gives what belongs behind the switch."""
     schema, live = one.place.schema, qualified(one.place.schema, one.place.table)
     connection.execute(SQL("SET LOCAL search_path = {}").format(Identifier(schema)))
-    for (statement,) in connection.execute(BELONGINGS["stripped"], {"relid": one.relid}).fetchall():
-        connection.execute(Belonging("", "", statement).sql)
+    stripped = connection.execute(BELONGINGS["stripped"], {"relid": one.relid}).fetchall()
+    _all(connection, [Belonging("switch", "", statement) for (statement,) in stripped])
     if former is not None:
-        for item in items:
-            if item.phase == "before":
-                connection.execute(item.sql)
+        _all(connection, [i for i in items if i.phase == "before"])
         # A version that is loaded again takes the place of the same version, which is then of no use.
         same = former.version == one.version
         name = fitted(one.place.table, f"__{former.relid}") if same else versioned(one.place.table, former.version)
@@ -176,17 +174,17 @@ def _carried(
         _rename_own(connection, schema, former.relid, {}, former.version)
     connection.execute(TABLES["rename"].format(table=qualified(schema, one.relname), name=Identifier(one.place.table)))
     _rename_own(connection, schema, one.relid, one.names, None)
-    for item in items:
-        if item.phase == "switch":
-            try:
-                connection.execute(item.sql)
-            except Exception as error:
-                error.add_note(f"{item.name}: {item.statement}")
-                raise
+    _all(connection, [i for i in items if i.phase == "switch"])
     if former is not None and former.version == one.version:
         connection.execute(TABLES["drop"].format(table=qualified(schema, fitted(one.place.table, f"__{former.relid}"))))
         connection.execute(BOOKS["forget_table"], {"relid": former.relid})
     return [i for i in items if i.phase == "after"]
+
+
+def _all(connection: AnyConnection, items: Sequence[Belonging]) -> None:
+    """Run the statements of these in one message: each way to the server and back is time under locks."""
+    if items:
+        connection.execute(SQL(";\n").join(item.sql for item in items))
 
 
 def _rename_own(

@@ -3,11 +3,12 @@
 SELECT set_config('lock_timeout', %(lock)s, true), set_config('statement_timeout', %(work)s, true),
     set_config('idle_in_transaction_session_timeout', %(work)s, true);
 
--- name: lock_timeout
-SELECT set_config('lock_timeout', %(lock)s, true);
+-- name: lock_time_left
+SELECT set_config('lock_timeout', greatest(
+    1, round({lock} - 1000 * extract(epoch FROM clock_timestamp() - statement_timestamp())))::text, true)
 
 -- name: lock_table
-LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE;
+LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE
 
 -- name: hold_table
 LOCK TABLE ONLY {table} IN SHARE ROW EXCLUSIVE MODE;

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 from runner.errors import PostgresTimeout, ReadModelError
 from runner.postgres import qualified, translated
 from runner.sinks.postgres.applying import apply_in
+from runner.sinks.postgres.belongings import former_at
 from runner.sinks.postgres.bookkeeping import ensure, known, opened, read_states
 from runner.sinks.postgres.carrying import Incoming, prepare
-from runner.sinks.postgres.belongings import former_at
 from runner.sinks.postgres.checking import check_place, check_rights
 from runner.sinks.postgres.columns import layout_of, places_of
 from runner.sinks.postgres.former import drop_former
 from runner.sinks.postgres.holding import Held, held
 from runner.sinks.postgres.loading import added_place, load_place
 from runner.sinks.postgres.port import LoadedTable, SwitchPlan, SwitchTimeouts
-from runner.sinks.postgres.switching import switch_in, switched
+from runner.sinks.postgres.switching import RETRIED, plan_switch, switch_in, switched
 from runner.sinks.postgres.waiting import Deadline, wait_for_snapshots
 from runner.stats import ignore
 from runner.steps import reached
@@ -242,11 +242,11 @@ def _switched_held(
             with translated(where):
                 with held.connection.transaction():
                     bounds = replace(timeouts, lock=min(timeouts.lock, left), work=min(timeouts.work, left))
-                    after = switch_in(held.connection, incoming, bounds)
+                    after = switch_in(held.connection, plan_switch(held.connection, incoming), bounds)
                 held.connection.commit()
             reached("switch.4")
             return after
         except PostgresTimeout as error:
-            if error.sqlstate != "55P03" or time.monotonic() >= held.until:
+            if error.sqlstate not in RETRIED or time.monotonic() >= held.until:
                 raise
             time.sleep(timeouts.lock / 4)
