@@ -10,13 +10,14 @@ folded again from the first event into a new version, and the report says so.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from runner.errors import JobError, ReadModelError
 from runner.jobs.catch_up import Base, fold_since
 from runner.jobs.context import Recording, recorded
+from runner.jobs.kept import Kept
 from runner.jobs.partition import SavedStatesDamaged
 from runner.jobs.passes import Totals, worker_seconds
 from runner.jobs.preparing import (
@@ -41,7 +42,7 @@ from runner.stats import CheckpointMoved, ignore
 from runner.steps import reached
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from runner.authoring.definition import ProjectionDefinition
@@ -69,11 +70,13 @@ def update(
     address: str | None = None,
     to: int | datetime | str | tuple[str, SourcePosition] | None = None,
     prove: Amount = 1_000,
+    kept: Kept | None = None,
     listener: Listener = ignore,
 ) -> UpdateReport:
     """Bring these read models from their checkpoints to the log's end, or to ``to``.
 
-    prove: for projections that have to be folded again from the first event. Other arguments as for ``rebuild``.
+    prove: for projections that have to be folded again from the first event. kept: of the process's update before this
+    one. Other arguments as for ``rebuild``.
 
     Raises FingerprintChanged, ReadModelError (made of another log, or before it had several sources), JobError (none is
     live; ``to`` lies behind a checkpoint) and what ``rebuild`` raises; the live read models are untouched then.
@@ -92,10 +95,15 @@ def update(
         job = new_job("update", log, plan, cut, {"to": cut.asked})
         run = stack.enter_context(recorded(ledger, job, listener))
         publishing = publishing_of(config, models)
-        if notes := reconcile(publishing, run, ledger, [d.name for d in definitions]):
+        notes: tuple[str, ...] = ()
+        kept = kept or Kept()
+        stack.enter_context(_trusting(kept))
+        if not kept.agree(live.values()):
+            notes = reconcile(publishing, run, ledger, [d.name for d in definitions])
+        if notes:
             live, damaged = _live(models, definitions)
         behind = [d for d in definitions if d.name in live and live[d.name].position < cut.position]
-        work = _Update(run, ledger, publishing, log, cut, live, notes=notes)
+        work = _Update(run, ledger, publishing, log, cut, live, kept, notes=notes)
         work.check_unchanged(plan, [d for d in definitions if d.name in live and d not in behind])
 
         def fold_again(names: set[str]) -> None:
@@ -122,6 +130,15 @@ def update(
         if damaged.keys() - known:
             fold_again(set(damaged) - known)
         return work.report(definitions, nothing_new=not behind and not damaged, folded_again=damaged)
+
+
+@contextmanager
+def _trusting(kept: Kept) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        kept.forget()
+        raise
 
 
 def _live(models: ReadModels, definitions: Sequence[ProjectionDefinition]) -> tuple[dict[str, Version], dict[str, str]]:
@@ -197,6 +214,7 @@ def _fold_new(
     built = [claim.built(work.cut.position, work.files[name]) for name, claim in claims.items() if name not in damaged]
     if built:
         versions = work.publishing.publish_update(work.run, built)
+        work.kept.left(versions)
         for version in versions:
             work.run.tell(CheckpointMoved(version.name, version.position, work.log.last_position))
         with work.run.stage("publish"):
@@ -221,6 +239,7 @@ class _Update:
     log: Log
     cut: Cut
     live: Mapping[str, Version]
+    kept: Kept
     used: tuple[str, str, int] = ("", "nothing to fold", 0)
     records: list[PartitionRecord] = field(default_factory=list)
     files: dict[str, list[FileInfo]] = field(default_factory=dict)
@@ -291,7 +310,7 @@ class _Update:
 
     def _fold(self, engine: Engine, plan: FoldPlan, claims: Mapping[str, Claim]) -> None:
         bases = {d.name: Base(_base(claims[d.name]), claims[d.name].target) for d in plan.definitions}
-        found = fold_since(self.run, engine, self.log, plan, bases, self.cut.position)
+        found = fold_since(self.run, engine, self.log, plan, bases, self.cut.position, self.kept.files)
         self.files |= found.files
         self.records += found.records
         for definition in plan.definitions:
