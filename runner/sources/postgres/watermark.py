@@ -99,7 +99,7 @@ def _behind(
     statement = Statement(store)
     parts = [SQL("({})").format(c) for c in (tail.unread(mark.after), *statement.only())]
     condition = SQL(" AND ").join(parts)
-    count = SQL("SELECT count(*) FROM (SELECT FROM {} WHERE {} LIMIT {}) AS some").format(
+    count = SQL("SELECT count(*) FROM (SELECT FROM {} WHERE {} LIMIT {}) AS found").format(
         statement.relation(), condition, COUNTED + 1
     )
     behind: int | None = None

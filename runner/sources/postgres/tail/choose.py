@@ -55,7 +55,7 @@ def tail_for(
     rule: TailConfig,
     relation: Relation,
     mark: Any,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] | None = None,
     known: Known | None = None,
 ) -> Tail:
     """The tail of one source, or of one tenant of it, from the mark of the last commit (None: there is none).
@@ -77,7 +77,7 @@ def tail_for(
         )
     if rule.rule == "xid" and not relation.types:
         relation = replace(relation, types=("xid8", "int8"))
-    return ChosenTail(rule, relation, mark, clock, known)
+    return ChosenTail(rule, relation, mark, clock or utc_now, known)
 
 
 class ChosenTail:
