@@ -8,7 +8,8 @@
      │    └── CompileError            4   a handler cannot be compiled
      ├── SourceError                  5   a source cannot be read as it was declared
      │    ├── LineError               5   one line of a file is bad
-     │    └── SourceChanged           5   a file changed behind its mark
+     │    ├── SourceChanged           5   a file changed behind its mark
+     │    └── TenantsStopped          5   some tenants of a source cannot be read; the others were
      ├── LogError                     6   the log cannot be used
      │    ├── LogDamaged              6   bytes differ from their digest
      │    ├── LogLocked               6   another writer holds it
@@ -19,6 +20,7 @@
      ├── ProofError                   3   two computations of the same rows differ
      ├── ReadModelError               8   a read model cannot be written, found or switched
      │    ├── FingerprintChanged      8   the projection is not the one that made the rows
+     │    ├── Superseded             11   a followed read model is now that of a changed projection
      │    └── VersionBusy             8   another run writes the same version
      ├── PostgresError                10  a server cannot do its part
      │    ├── PostgresUnavailable     10  it cannot be reached, or the connection broke: try again later
@@ -61,6 +63,8 @@ __all__ = [
     "RunnerError",
     "SourceChanged",
     "SourceError",
+    "Superseded",
+    "TenantsStopped",
     "VersionBusy",
 ]
 
@@ -131,6 +135,10 @@ class LineError(SourceError):
 
 class SourceChanged(SourceError):
     """A source file changed behind its mark."""
+
+
+class TenantsStopped(SourceError):
+    """Some tenants of a source cannot be read; the others were read."""
 
 
 class LogError(RunnerError):
@@ -219,6 +227,12 @@ class ReadModelError(RunnerError):
 
 class FingerprintChanged(ReadModelError):
     """The projection is not the one that made the live read model."""
+
+
+class Superseded(ReadModelError):
+    """A read model that is followed is now that of a changed projection: its follower is done."""
+
+    exit_code = 11
 
 
 class VersionBusy(ReadModelError):

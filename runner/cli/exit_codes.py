@@ -19,6 +19,7 @@ MEANINGS = {
     8: "a read model cannot be found, written or switched; changed projection; version busy",
     9: "workers cannot do their part",
     10: "Postgres cannot be reached, refuses, or fails",
+    11: "a followed read model was switched to a changed projection; the follower of the former one is done",
     INTERRUPTED: "interrupted (Ctrl-C); nothing half-published",
 }
 

@@ -17,6 +17,7 @@ from runner.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from runner.cli.options import Session
     from runner.cli.progress import Watch
@@ -96,8 +97,11 @@ def metrics_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def running(session: Session, metrics: MetricsOptions, what: str) -> Iterator[tuple[Watch, Listener]]:
-    """A run's surroundings: progress on stderr; metrics served meanwhile, and written or pushed whatever its end.
+def running(
+    session: Session, metrics: MetricsOptions, what: str, shown: AbstractContextManager[Watch] | None = None
+) -> Iterator[tuple[Watch, Listener]]:
+    """A run's surroundings: progress on stderr (``shown``, where it is not that of ``watching``); metrics served
+    meanwhile, and written or pushed whatever its end.
 
     Metrics that cannot be given away at the end are a warning: they change neither the run's result nor its exit code.
     Raises ConfigError before the run where the file for them cannot be made.
@@ -108,7 +112,7 @@ def running(session: Session, metrics: MetricsOptions, what: str) -> Iterator[tu
     gateway = metrics.pushgateway or configured.pushgateway
     if file is not None:
         _may_write(file)
-    with watching() as watch:
+    with shown if shown is not None else watching() as watch:
         told = _TellsPreparing(watch)
         if port is None and file is None and not gateway:
             with told:

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@session_command("update", exits=(4, 6, 7, 8, 9))
+@session_command("update", exits=(4, 5, 6, 7, 8, 9, 10, 11))
 @click.argument("names", nargs=-1)
 @click.option(
     "--all", "everything", is_flag=True, help="All projections that runner.toml names; the default is those live."
 )
+@click.option("--follow", is_flag=True, help="Sync and update again and again, until Ctrl-C.")
 @click.option("--to", default=None, metavar="PLACE", help="Up to a position, a time with its zone, or SOURCE:POSITION.")
 @engine_options
 @metrics_options
@@ -38,6 +39,7 @@ def command(
     session: Session,
     names: tuple[str, ...],
     everything: bool,
+    follow: bool,
     to: str | None,
     engine: EngineOptions,
     metrics: MetricsOptions,
@@ -47,10 +49,22 @@ def command(
     Without NAMES: all live read models. A projection that was edited since its read model was made is refused, with
     exit code 8, after the others are up to date: rebuild it. Reads the log, not the sources:
     `runner sync` comes first.
+
+    With --follow it syncs too and goes on: told of new events where the store notifies, else looking again after a
+    pause of half a second at most. Restarts of Postgres and broken connections are waited for. Ctrl-C or SIGTERM end it
+    behind the round under way, with exit code 0 (a second Ctrl-C at once, with 130). When `runner rebuild` switches a
+    read model to a changed projection, it ends with exit code 11: start it with the new code then.
     """
     from runner.jobs.update import update
 
     chosen = chosen_names(names, everything) if names or everything else "live"
+    if follow and to is not None:
+        raise click.UsageError("--follow goes on without an end: --to does not go with it", click.get_current_context())
+    if follow:
+        from runner.cli.follow import follow_until_asked
+
+        wanted, changed = _sorted_out(session.config, chosen)
+        return follow_until_asked(session, wanted, changed, engine, metrics)
     to = checked_place(session, to)
     wanted, changed = _sorted_out(session.config, chosen)
     with running(session, metrics, "update") as (_, listener):

@@ -33,6 +33,7 @@ STORE_SETTINGS = (
     *("preset", "schema", "schemas", "table", "query", "aggregate_id", "type", "version", "recorded_at", "position"),
     *("tenant", "payload", "separator", "aggregates", "streams", "types", "archived", "commands", "tail", "decode"),
     *("on_bad_line", "max_connections", "max_rows_per_second", "statement_timeout", "max_replica_lag", "namespace"),
+    "notify_channel",
 )
 
 
@@ -66,6 +67,7 @@ class StoreConfig:
 
     schemas: names, or patterns with ``*``, each a tenant. aggregates: of a store whose events have tags, the prefixes
     of those that are aggregates. streams, types: patterns of what is read; () is all. position: one or two columns.
+    channels: on which the store or a trigger notifies; () is the preset's.
     """
 
     preset: str
@@ -89,6 +91,7 @@ class StoreConfig:
     commands: bool = False
     tail: TailSettings = TailSettings()
     decode: str = ""
+    channels: tuple[str, ...] = ()
     on_bad_line: Literal["stop", "reject"] = "stop"
     limits: Limits = Limits()
 
@@ -129,6 +132,7 @@ def read_store(table: Table) -> StoreConfig:
         commands=table.flag("commands"),
         tail=_tail(table),
         decode=_hook(table),
+        channels=table.texts("notify_channel"),
         on_bad_line=table.choice("on_bad_line", "stop", ("stop", "reject")),
         limits=_limits(table),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from runner.jobs.ledger import Ledger, NewJob
     from runner.stats import Fact, Listener, Stage
 
-__all__ = ["Recording", "Timing", "recorded"]
+__all__ = ["Recording", "Timing", "recorded", "rounds_of"]
+
+_rounds: ContextVar[tuple[Recording, str] | None] = ContextVar("rounds", default=None)
 
 
 @dataclass
@@ -48,8 +51,25 @@ class Recording:
 
 
 @contextmanager
+def rounds_of(whole: Recording, what: str) -> Iterator[None]:
+    """While the block lasts, runs of this kind are rounds of ``whole``: the ledger has that one alone.
+
+    For the thread that enters it. A round's facts go to its own listener, its counts are its own.
+    """
+    token = _rounds.set((whole, what))
+    try:
+        yield
+    finally:
+        _rounds.reset(token)
+
+
+@contextmanager
 def recorded(ledger: Ledger, job: NewJob, listener: Listener, *, resumes: str = "") -> Iterator[Recording]:
     """A run in the ledger, from its first line to its last, whatever its end: succeeded, failed or interrupted."""
+    within = _rounds.get()
+    if within is not None and within[1] == job.what:
+        yield Recording(within[0].job_id, listener)
+        return
     job_id = ledger.begin(job, resumes=resumes)
     remember = ledger.listener(job_id)
 

@@ -196,6 +196,10 @@ class Ledger:
 
         return heard
 
+    def progress(self, job_id: str, counts: Mapping[str, Any]) -> None:
+        """What a run that lasts has done so far; plain JSON values."""
+        self._write("progress", id=job_id, counts=json.dumps(dict(counts), default=str))
+
     def finish(
         self,
         job_id: str,

@@ -23,6 +23,9 @@ DELETE FROM partitions WHERE job = :id AND partition = :partition
 INSERT INTO stages (job, stage, seconds, events) VALUES (:id, :stage, :seconds, :events)
 ON CONFLICT (job, stage) DO UPDATE SET seconds = seconds + excluded.seconds, events = events + excluded.events
 
+-- name: progress
+UPDATE jobs SET counts = :counts WHERE id = :id
+
 -- name: finish
 UPDATE jobs SET state = :state, finished = :finished, error = :error, counts = :counts WHERE id = :id
 

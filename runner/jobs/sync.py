@@ -28,13 +28,14 @@ from runner.stats import EventsRead, LineRejected, ignore
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from runner.authoring.definition import ProjectionDefinition
     from runner.config import Config, PostgresSourceConfig, SourceConfig
     from runner.jobs.context import Recording
     from runner.jobs.fraction import Fraction
     from runner.sources import BadLine, Piece, SourceReader, UnfinishedLine
     from runner.stats import Listener
 
-__all__ = ["SourceReport", "SyncReport", "chosen_sources", "sync"]
+__all__ = ["SourceReport", "SyncReport", "Taking", "chosen_sources", "fill_columns", "room_of", "sync"]
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,15 @@ def sync(
         options = {"sources": [source.name for source in chosen], "aggregates": str(fraction) if fraction else "all"}
         job = NewJob("sync", options=options)
         run = stack.enter_context(recorded(ledger, job, listener))
-        room = Room(events=config.log.segment_events, payload_bytes=config.log.segment_megabytes << 20)
+        room = room_of(config)
         writer = stack.enter_context(LogWriter.open(config.log.path, config.log.partitions, room=room))
         check_fraction(writer.manifest.sources, fraction, str(config.log.path))
         before = writer.last_position
         reports: list[SourceReport] = []
         with run.stage("sync") as timing:
             for source in chosen:
-                report = _Sync(config, source, writer, run, room, fraction).report()
+                with closing(Taking(config, source, writer, run, fraction=fraction)) as taking:
+                    report = taking.report()
                 reports.append(report)
                 timing.events += report.events
                 run.counts = {
@@ -107,7 +109,7 @@ def sync(
                     "rejected": sum(r.rejected for r in reports),
                     "position": int(writer.last_position),
                 }
-        columns = _columns(config, writer, run)
+        columns = fill_columns(config, writer, run)
         return SyncReport(
             run.job_id, tuple(reports), timing.events, writer.last_position, before, columns, dict(run.seconds)
         )
@@ -125,10 +127,18 @@ def chosen_sources(config: Config, names: Sequence[str] | None) -> list[SourceCo
     return [source for source in config.sources.values() if names is None or source.name in names]
 
 
-def _columns(config: Config, writer: LogWriter, run: Recording) -> int:
-    """The sidecars of all configured projections, so that the first rebuild finds them."""
+def room_of(config: Config) -> Room:
+    """How much a commit of this project holds."""
+    return Room(events=config.log.segment_events, payload_bytes=config.log.segment_megabytes << 20)
+
+
+def fill_columns(
+    config: Config, writer: LogWriter, run: Recording, definitions: Sequence[ProjectionDefinition] | None = None
+) -> int:
+    """The sidecars of these projections (None: all configured ones), so that the first rebuild finds them."""
     types = writer.manifest.types
-    wanted = [c for definition in load_definitions(config) for c in definition.payload_columns(types)]
+    chosen = load_definitions(config) if definitions is None else definitions
+    wanted = [c for definition in chosen for c in definition.payload_columns(types)]
     if not wanted or not writer.manifest.segments:
         return 0
     begun = time.perf_counter()
@@ -137,8 +147,8 @@ def _columns(config: Config, writer: LogWriter, run: Recording) -> int:
     return written
 
 
-class _Sync:
-    """One source's way into the log."""
+class Taking:
+    """One source's way into the log. Close it, unless it was given the reader, which then is the caller's."""
 
     def __init__(
         self,
@@ -146,18 +156,24 @@ class _Sync:
         source: SourceConfig | PostgresSourceConfig,
         writer: LogWriter,
         run: Recording,
-        room: Room,
-        fraction: Fraction | None,
+        *,
+        fraction: Fraction | None = None,
+        reader: SourceReader | None = None,
     ) -> None:
+        """reader: one that stands at the log's mark of this source already; None opens one."""
         self._fraction = fraction
         self._namespace = source.namespace if source.namespace is not None else source.name
-        self._config, self._source, self._writer, self._run, self._room = config, source, writer, run, room
+        self._config, self._source, self._writer, self._run = config, source, writer, run
+        self._room = room_of(config)
         known = writer.manifest.source(source.name)
         self._known_events = 0 if known is None else known.events
         # A source without events in the log begins anew, so its mapping may be mended until one fits.
         mark = known.mark or {} if known is not None and known.events else {}
-        self._log = Log.open(writer.path)
-        self._reader: SourceReader = open_source(source, mark.get("reader"), self._log)
+        self._stack = ExitStack()
+        if reader is None:
+            log = self._stack.enter_context(Log.open(writer.path))
+            reader = self._stack.enter_context(closing(open_source(source, mark.get("reader"), log)))
+        self._reader = reader
         self._before = int(mark.get("rejected", 0))
         path = config.state.path / "rejects" / f"{quote(source.name, safe='')}.ndjson"
         self._rejects = Rejects(path, self._before, int(mark.get("rejects_octets", 0)))
@@ -165,13 +181,13 @@ class _Sync:
         self._events = self._commits = 0
         self._waiting_events = self._waiting_octets = 0
 
-    def report(self) -> SourceReport:
-        """Read the source to its end."""
-        with self._log, closing(self._reader):
-            return self._read()
+    def close(self) -> None:
+        """Let go of what was opened here."""
+        self._stack.close()
 
-    def _read(self) -> SourceReport:
-        pieces = self._reader.pieces()
+    def report(self, pieces: Iterator[Piece] | None = None) -> SourceReport:
+        """Read the source to its end. pieces: of the reader, where it was begun already."""
+        pieces = self._reader.pieces() if pieces is None else pieces
         while True:
             try:
                 piece = next(pieces, None)
@@ -184,6 +200,8 @@ class _Sync:
             self._take(piece)
         self._check_not_all_rejected()
         self._commit()
+        for seen in self._reader.watermarks():
+            self._run.tell(seen)
         rejected = self._rejects.count - self._before
         return SourceReport(
             self._source.name,

@@ -55,6 +55,8 @@ class Limits:
     events: int = 256_000_000
     partition_payload_bytes: int = 96 << 20
     """Of the largest partition; where one aggregate has most events, segments stay smaller."""
+    after: int = 0
+    """Segments up to this position stay as they are."""
 
 
 def compact(writer: LogWriter, listener: Listener, limits: Limits) -> int:
@@ -98,6 +100,8 @@ def _groups(segments: tuple[Segment, ...], limits: Limits, partitions: int) -> l
     """Neighbours that may become one segment."""
     groups: list[list[Segment]] = []
     for segment in segments:
+        if segment.last <= limits.after:
+            continue
         last = groups[-1] if groups else []
         events = sum(s.events for s in last) + segment.events
         size = int(_payloads([*last, segment], partitions).max())

@@ -96,6 +96,10 @@ class Preset:
     """Labels that hold the number of a large object where their type is oid."""
     default_tenants: frozenset[str] = frozenset()
     """Tenants that mean none."""
+    channels: tuple[str, ...] = ()
+    """On which channels the store says that something was appended (NOTIFY); {schema} is the main table's, {name}
+    the table's name with its dots as underscores. () where it says nothing.
+    """
     writes: str = "asynchronous"
     """How applications of this store keep their own read models, where nothing else is said: for hand-over."""
     sensitive: str = ""

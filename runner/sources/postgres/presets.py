@@ -60,6 +60,7 @@ EVENTSOURCING = Preset(
     # There is no time column; events say it themselves, unless the application has taken it out.
     recorded_at=time_of("state", "timestamp", "_data_"),
     tail="gaps",
+    channels=("{name}",),
 )
 
 EVENTSOURCING_DCB = Preset(
@@ -72,6 +73,7 @@ EVENTSOURCING_DCB = Preset(
     type=labelled("type"),
     payload="data",
     tail="gaps",
+    channels=("{name}",),
     sensitive="an event belongs to several aggregates: it is read once for each of its tags that `aggregates` names",
 )
 
@@ -167,6 +169,7 @@ COMMANDED = Preset(
     # Stream 0 is $all: every event once, under the stream that it was appended to.
     only=(Condition("stream_id", (0,)),),
     tail="serialised",
+    channels=("{schema}.events",),
 )
 
 RAILS = Preset(

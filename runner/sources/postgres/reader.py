@@ -9,10 +9,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import RunnerError, SourceError
+from runner.errors import RunnerError, TenantsStopped
 from runner.postgres import connect, translated
 from runner.sources.postgres.extraction import Extraction
 from runner.sources.postgres.marks import StoreMark, read_marks, written_marks
+from runner.sources.postgres.presets import PRESETS
 from runner.sources.postgres.reading import StoreReading
 from runner.sources.postgres.store import resolve
 from runner.sources.postgres.tail.durability import Durability
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from runner.postgres import AnyConnection
     from runner.sources.port import Piece, UnfinishedLine
     from runner.sources.postgres.store import Store
+    from runner.stats import WatermarkSeen
 
 __all__ = ["PostgresReader", "open_postgres"]
 
@@ -40,6 +42,7 @@ class PostgresReader:
         self._limits = source.store.limits
         self._marks = read_marks(self._where, mark)
         self._stack = ExitStack()
+        self._connection: AnyConnection | None = None
         self._durability: Durability | None = None
         self.patient = True
         """Whether rows that time alone will settle soon are waited for; a follower comes again anyway."""
@@ -49,7 +52,31 @@ class PostgresReader:
     # The port ---------------------------------------------------------------------------------------------------------
 
     def pieces(self) -> Iterator[Piece]:
-        connection = self._stack.enter_context(self.connect("sync"))
+        """Read on, over the connections and from the places of the last time where there was one: for followers.
+
+        Stores that came since (a new tenant) are found by a new reader only.
+        """
+        if self._connection is None:
+            yield from self._first_pieces()
+        else:
+            self.failures = [f for f in self.failures if not any(r.store.tenant == f.tenant for r in self.readings)]
+            yield from self._more_pieces(self._connection)
+        if self.failures:
+            raise self._failed()
+
+    def _more_pieces(self, connection: AnyConnection) -> Iterator[Piece]:
+        for reading in self.readings:
+            try:
+                reading.failures.clear()
+                yield from reading.pieces()
+                self.failures += reading.failures
+            except RunnerError as error:
+                if not reading.store.tenant or connection.closed:
+                    raise
+                self.failures.append(TenantFailure(reading.store.tenant, error))
+
+    def _first_pieces(self) -> Iterator[Piece]:
+        connection = self._connection = self._stack.enter_context(self.connect("sync"))
         self._durability = Durability(connection, self._where)
         extraction = Extraction(self._where, lambda: self.connect("sync"), self._limits)
         self._stack.callback(extraction.close)
@@ -67,8 +94,6 @@ class PostgresReader:
                 if not store.tenant or connection.closed:
                     raise
                 self.failures.append(TenantFailure(store.tenant, error))
-        if self.failures:
-            raise self._failed()
 
     def mark(self) -> Any:
         return written_marks(self._marks, {r.store.tenant: r.mark for r in self.readings})
@@ -103,6 +128,9 @@ class PostgresReader:
     def notes(self) -> tuple[str, ...]:
         return tuple(line for reading in self.readings for line in reading.notes())
 
+    def watermarks(self) -> tuple[WatermarkSeen, ...]:
+        return tuple(seen for reading in self.readings if (seen := reading.watermark()) is not None)
+
     def unfinished(self) -> tuple[UnfinishedLine, ...]:
         return ()
 
@@ -126,12 +154,25 @@ class PostgresReader:
             self.failures += [TenantFailure(tenant, error) for tenant, error in failed.items()]
             return [one for store in found for one in divided(connection, store)]
 
-    def _failed(self) -> SourceError:
+    def channels(self) -> tuple[str, ...]:
+        """On which channels appends are notified, once ``pieces`` was begun; () where nobody does."""
+        found: list[str] = []
+        for reading in self.readings:
+            store = reading.store
+            known = PRESETS.get(store.preset)
+            if store.config.channels:
+                found += store.config.channels
+            elif known is not None and store.relation is not None:
+                schema, table = store.relation.schema, store.relation.name
+                found += [c.format(schema=schema, name=table.replace(".", "_")) for c in known.channels]
+        return tuple(dict.fromkeys(found))
+
+    def _failed(self) -> TenantsStopped:
         first = self.failures[0]
         names = ", ".join(f.tenant or "the one without a name" for f in self.failures[:20])
         more = f" and {len(self.failures) - 20} more" if len(self.failures) > 20 else ""
         count = f"{len(self.failures)} tenant{'s' if len(self.failures) > 1 else ''}"
-        return SourceError(
+        return TenantsStopped(
             f"{self._where}: {count} stopped, the others were read: {names}{more}; {first.tenant}: "
             f"{first.error.args[0]}",
             hint=first.error.hint,
