@@ -29,7 +29,7 @@ from runner.sinks.postgres.waiting import Deadline, wait_for_long_holders, wait_
 from runner.steps import reached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.postgres import AnyConnection, Composed
     from runner.sinks.postgres.port import SwitchTimeouts
@@ -43,9 +43,16 @@ _Found = tuple[Former | None, tuple[Belonging, ...]]
 
 
 def switched(
-    connection: AnyConnection, incoming: Sequence[Incoming], timeouts: SwitchTimeouts, where: str
+    connection: AnyConnection,
+    incoming: Sequence[Incoming],
+    timeouts: SwitchTimeouts,
+    where: str,
+    also: Callable[[AnyConnection], None],
 ) -> tuple[Belonging, ...]:
-    """Wait and try until the switch is made or the time is over; what is still to be done behind it."""
+    """Wait and try until the switch is made or the time is over; what is still to be done behind it.
+
+    also: what else is done in its transaction, at its end.
+    """
     deadline = Deadline.of(timeouts)
     with translated(where):
         incoming = [prepare(connection, one, former_at(connection, one.place)) for one in incoming]
@@ -58,6 +65,7 @@ def switched(
                 wait_for_long_holders(connection, plan.relids, timeouts, deadline)
                 with connection.transaction():
                     after = switch_in(connection, plan, timeouts)
+                    also(connection)
         except PostgresTimeout as error:
             if deadline.over or error.sqlstate not in RETRIED:
                 raise

@@ -30,7 +30,7 @@ from runner.stats import ignore
 from runner.steps import reached
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from runner.config.postgres import PostgresReadModelsConfig, PublishConfig
     from runner.postgres import AnyConnection
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from runner.stats import Listener
 
 __all__ = ["Held", "PostgresTables"]
+
+
+def _nothing(_: AnyConnection) -> None:
+    """A switch does nothing else."""
 
 
 class PostgresTables:
@@ -100,11 +104,17 @@ class PostgresTables:
             wait_for_snapshots(connection, relids, Deadline.of(timeouts))
 
     def switch(
-        self, tables: Sequence[LoadedTable], *, timeouts: SwitchTimeouts | None = None, held: Held | None = None
+        self,
+        tables: Sequence[LoadedTable],
+        *,
+        timeouts: SwitchTimeouts | None = None,
+        held: Held | None = None,
+        also: Callable[[AnyConnection], None] = _nothing,
     ) -> None:
         """Make loaded tables live, all in one transaction, with all that hung on the former ones.
 
         timeouts: None is what runner.toml says. held: of ``hold``; the switch is made in its transaction and ends it.
+        also: what else is done in the transaction, at its end, and again where the switch is tried again.
         Raises PostgresTimeout naming who held it up: what is live is as before, and it may be called again.
         """
         timeouts = timeouts or SwitchTimeouts.of(self._config)
@@ -115,10 +125,10 @@ class PostgresTables:
             if not incoming:
                 return
             if held is None:
-                after = switched(connection, incoming, timeouts, where)
+                after = switched(connection, incoming, timeouts, where, also)
             else:
                 incoming = [prepare(connection, i, former_at(connection, i.place)) for i in incoming]
-                after = _switched_held(held, incoming, timeouts, where)
+                after = _switched_held(held, incoming, timeouts, where, also)
             for item in after:
                 with translated(f"{item.name}, behind the switch"):
                     connection.execute(item.sql)
@@ -232,7 +242,11 @@ def _is(have: KnownTable | None, version: Version, layout: Layout) -> bool:
 
 
 def _switched_held(
-    held: Held, incoming: Sequence[Incoming], timeouts: SwitchTimeouts, where: str
+    held: Held,
+    incoming: Sequence[Incoming],
+    timeouts: SwitchTimeouts,
+    where: str,
+    also: Callable[[AnyConnection], None],
 ) -> tuple[Belonging, ...]:
     """The switch in the transaction that holds the writers, tried until that is over; then the end of it."""
     reached("switch.1")
@@ -243,6 +257,7 @@ def _switched_held(
                 with held.connection.transaction():
                     bounds = replace(timeouts, lock=min(timeouts.lock, left), work=min(timeouts.work, left))
                     after = switch_in(held.connection, plan_switch(held.connection, incoming), bounds)
+                    also(held.connection)
                 held.connection.commit()
             reached("switch.4")
             return after
