@@ -36,7 +36,8 @@ __all__ = ["Extraction", "Throttle"]
 
 ROWS = 200_000
 """Rows of a cut, about."""
-FIRST_WIDTH = 50_000
+FIRST_WIDTH, NARROWEST = 50_000, 1_000
+"""Steps of the order's first column: of the first cut, and of any."""
 WAITING = 4
 """Batches of one cut that wait for those before them."""
 LAG_POLL = 1.0
@@ -134,14 +135,15 @@ class Extraction:
 
     def _cuts(self, span: Span, cuttable: bool) -> Iterator[_Cut]:
         low, high = span.low, span.high
-        if not cuttable or low is None or high is None:
-            yield _Cut(low, high)
+        if not cuttable or low is None or high is None or low >= high:
+            # The span's own condition is enough.
+            yield _Cut(None, None)
             return
         width = FIRST_WIDTH
         while low < high:
             # What was read meanwhile says how wide the next ones may be.
             if self._density:
-                width = max(1_000, min(int(ROWS / self._density), width * 8))
+                width = max(NARROWEST, min(int(ROWS / self._density), width * 8))
             stop = min(high, low + width)
             yield _Cut(low, stop)
             low = stop

@@ -25,7 +25,8 @@ FORMAT = 1
 class StoreMark:
     """Of one store. after: the place of the last row that was handed out. mapping: how rows become events; it may not
     change. left_out: how many rows were no events, by what they were. identity: which server and table it was.
-    stopped: tenants of a column whose rows behind a place were not taken, and that place (None: all of them).
+    stopped: tenants of a column whose rows behind a place were not taken, and that place (None: all of them). held: the
+    columns of the order of rows before ``after`` that were not handed out, since lower versions stand behind them.
     """
 
     after: Place | None = None
@@ -34,6 +35,7 @@ class StoreMark:
     left_out: Mapping[str, int] = field(default_factory=dict)
     identity: Mapping[str, Any] | None = None
     stopped: Mapping[str, Place | None] = field(default_factory=dict)
+    held: tuple[Place, ...] = ()
 
     def of(self, mapping: Mapping[str, str], where: str) -> StoreMark:
         """The mark of a store that is read with this mapping. Raises SourceError where rows were read with another."""
@@ -66,6 +68,7 @@ def read_marks(where: str, value: Any) -> dict[str, StoreMark]:
             m["left_out"],
             m["identity"],
             {name: _place(place) for name, place in m["stopped"].items()},
+            tuple(tuple(place) for place in m.get("held", ())),
         )
         for tenant, m in value["tenants"].items()
     }
@@ -88,6 +91,7 @@ def written_marks(former: Mapping[str, StoreMark], now: Mapping[str, StoreMark])
                 "left_out": dict(m.left_out),
                 "identity": m.identity,
                 "stopped": {name: None if place is None else list(place) for name, place in m.stopped.items()},
+                "held": [list(place) for place in m.held],
             }
             for tenant, m in sorted(marks.items())
         },

@@ -15,14 +15,15 @@ import pyarrow as pa
 
 from runner.errors import SourceError
 from runner.log.arrival import NO_TIME
-from runner.postgres import translated
+from runner.postgres import SQL, Identifier, translated
 from runner.sources.port import BadLine, Piece
 from runner.sources.postgres.arrange import Arranger
 from runner.sources.postgres.comparison import check_against_log
+from runner.sources.postgres.order import Order, can_disagree, places_in, too_early, with_places
 from runner.sources.postgres.payloads import Decoder
-from runner.sources.postgres.statement import Statement
+from runner.sources.postgres.statement import ALIAS, Statement
 from runner.sources.postgres.store import described, indexed
-from runner.sources.postgres.tail import TailConfig
+from runner.sources.postgres.tail import Span, TailConfig
 from runner.sources.postgres.tail.choose import tail_for
 from runner.sources.postgres.tail.identity import StoreIdentity
 from runner.sources.postgres.tenants import (
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
     from runner.sources.postgres.arrange import Arranged
     from runner.sources.postgres.extraction import Extraction
     from runner.sources.postgres.marks import StoreMark
+    from runner.sources.postgres.order import Columns
     from runner.sources.postgres.store import Store
-    from runner.sources.postgres.tail import Place, Settled, Span
+    from runner.sources.postgres.tail import Place, Settled
 
 __all__ = ["StoreReading", "tail_config"]
 
@@ -79,6 +81,9 @@ class StoreReading:
         self._mark = mark.of(described(store), self._where)
         self._left_out = dict(mark.left_out)
         self._stopped: dict[str, Place | None] = dict(mark.stopped)
+        self._held: list[Columns] = list(mark.held)
+        """Rows that an earlier reading held, as long as they did not come again."""
+        self._order = Order()
         with translated(self._where):
             self._cuttable = indexed(connection, store)
         known = None if log is None else lambda a, b: log.source_positions(store.source, store.tenant, a, b)
@@ -95,7 +100,14 @@ class StoreReading:
 
     @property
     def mark(self) -> StoreMark:
-        return replace(self._mark, tail=self._tail.mark(), left_out=dict(self._left_out), stopped=dict(self._stopped))
+        held = (*self._held, *self._order.held)
+        return replace(
+            self._mark,
+            tail=self._tail.mark(),
+            left_out=dict(self._left_out),
+            stopped=dict(self._stopped),
+            held=held,
+        )
 
     @property
     def rule(self) -> str:
@@ -171,10 +183,12 @@ class StoreReading:
                     yield self._late(batch)
             self._tail.late_done()
             rows = 0
-            for span in self._tail.spans(self._mark.after, settled):
-                for batch in self._batches(self._with_low(span), cuttable=self._cuttable):
+            for span in self._tail.spans(self._mark.after, settled) or self._of_held():
+                for batch in self._batches(self._in_order(self._with_ends(span)), cuttable=self._cuttable):
                     rows += batch.rows.num_rows
                     yield from self._next(batch)
+                if (rest := self._order.rest()) is not None:
+                    yield Piece(rest)
             first = False
             if rows >= AGAIN:
                 continue
@@ -188,13 +202,39 @@ class StoreReading:
         for rows in self._extraction.batches(self._statement, span, cuttable=cuttable):
             yield _Batch(span, rows, self._arranger.arrange(rows))
 
-    def _with_low(self, span: Span) -> Span:
-        """A first reading has no lower bound; to be cut it needs one."""
-        if span.low is not None or not self._cuttable:
+    def _with_ends(self, span: Span) -> Span:
+        """To be cut a span needs both ends, and a first reading has no lower one."""
+        if not self._cuttable or (span.low is not None and span.high is not None):
+            return span
+        ends = []
+        for last in (False, True):
+            with translated(self._where):
+                row = self._connection.execute(self._statement.end(span.condition, last=last)).fetchone()
+            if row is None:
+                return span
+            ends.append(int(row[0]))
+        return replace(span, low=ends[0] - 1, high=ends[1])
+
+    def _of_held(self) -> list[Span]:
+        """The rows that the last reading held, where nothing new came behind them."""
+        if not self._held:
+            return []
+        labels = SQL(", ").join(Identifier(ALIAS, label) for label in self.store.position)
+        after = self._mark.after or ()
+        epoch = after[0] if len(after) > len(self.store.position) else 0
+        return [Span(epoch, SQL("false"), labels)]
+
+    def _in_order(self, span: Span) -> Span:
+        """Ask which rows come before lower versions; those held before come with the span, and may cut it nowhere."""
+        if not can_disagree(self.store):
             return span
         with translated(self._where):
-            row = self._connection.execute(self._statement.least()).fetchone()
-        return span if row is None else replace(span, low=int(row[0]) - 1)
+            early = too_early(self._connection, self._statement, self.store, span, self._held)
+        self._order = Order(early)
+        if not self._held:
+            return span
+        condition = with_places(self._statement, self.store, span.condition, self._held)
+        return replace(span, condition=condition, low=None, high=None)
 
     def _next(self, batch: _Batch) -> Iterator[Piece]:
         arranged = batch.arranged
@@ -202,16 +242,22 @@ class StoreReading:
             row = arranged.bad[0][0]
             events = arranged.events.slice(0, int(np.searchsorted(arranged.rows, row)))
             if row:
+                events = self._ordered(batch, replace(arranged, events=events, rows=arranged.rows[: len(events)]), row)
                 self._taken(batch, row)
-            if len(events):
                 yield Piece(events)
             raise self._bad(batch)
         if self._divisible:
             arranged = self._not_stopped(batch)
+        events = self._ordered(batch, arranged, batch.rows.num_rows)
         self._taken(batch, batch.rows.num_rows)
         for name, n in batch.arranged.left_out.items():
             self._left_out[name] = self._left_out.get(name, 0) + n
-        yield Piece(arranged.events, self._rejected(batch))
+        yield Piece(events, self._rejected(batch))
+
+    def _ordered(self, batch: _Batch, arranged: Arranged, rows: int) -> pa.RecordBatch:
+        """The events of the first of these rows in an order in which no version comes before a lower one."""
+        places = [column[:rows] for column in places_in(self.store, batch.rows)]
+        return self._order.in_order(places, arranged.rows, arranged.events)
 
     def _late(self, batch: _Batch) -> Piece:
         if batch.arranged.bad and self.store.config.on_bad_line == "stop":
@@ -238,9 +284,19 @@ class StoreReading:
         recorded = np.full(batch.rows.num_rows, NO_TIME, np.int64)
         times = batch.arranged.events.column("recorded_at").cast(pa.int64()).fill_null(NO_TIME)
         recorded[batch.arranged.rows] = times.to_numpy(zero_copy_only=False)
-        places = [batch.rows.column(name).to_numpy(zero_copy_only=False)[:rows] for name in self.store.position]
-        self._mark = replace(self._mark, after=self._place(batch, rows - 1))
-        self._tail.taken(places, recorded[:rows])
+        places = [column[:rows] for column in places_in(self.store, batch.rows)]
+        recorded = recorded[:rows]
+        if self._held:
+            # They were handed out to the tail when they came first.
+            known = set(self._held)
+            again = np.array([place in known for place in zip(*(c.tolist() for c in places), strict=True)], np.bool_)
+            self._held = [p for p in self._held if p not in set(zip(*(c[again].tolist() for c in places), strict=True))]
+            places, recorded = [column[~again] for column in places], recorded[~again]
+            if not len(recorded):
+                return
+        columns = [int(column[-1]) for column in places]
+        self._mark = replace(self._mark, after=self._tail.place(batch.span.epoch, columns))
+        self._tail.taken(places, recorded)
 
     def _place(self, batch: _Batch, row: int) -> Place:
         columns = [batch.rows.column(label)[row].as_py() for label in self.store.position]

@@ -152,16 +152,27 @@ class Statement:
             return Literal(moment if kind == "timestamptz" else moment.replace(tzinfo=None))
         return Literal(number)
 
-    def least(self) -> Composed:
-        """The lowest value of the order's first column."""
+    def end(self, condition: Composable, *, last: bool) -> Composed:
+        """The lowest or the highest value of the order's first column among the rows that meet a condition."""
         first = self._store.position[0]
-        only = SQL(" AND ").join(self.only() or [SQL("true")])
-        number = self._number(self._store.cells[first])[0]
         # Ordered rather than min(), which xid8 does not have everywhere.
-        relation = self.tail_relation()
-        return SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT 1").format(
-            number, relation.named_rows, only, Identifier(ALIAS, first)
+        return SQL("SELECT {} FROM {} WHERE {} ORDER BY {} {} LIMIT 1").format(
+            self.number(first),
+            self.tail_relation().named_rows,
+            self.meets(condition),
+            Identifier(ALIAS, first),
+            SQL("DESC" if last else "ASC"),
         )
+
+    def number(self, label: str) -> Composable:
+        """A column of the order as a bigint."""
+        kind = self._store.cells[label].type
+        made = self._number(self._store.cells[label])[0]
+        return SQL("{}::text::bigint").format(made) if kind == "xid8" else SQL("{}::bigint").format(made)
+
+    def meets(self, condition: Composable) -> Composable:
+        """A condition, and all that the rows of the store meet."""
+        return SQL(" AND ").join([SQL("({})").format(part) for part in (condition, *self.only())])
 
     def only(self) -> list[Composable]:
         """What all rows of the store meet."""
