@@ -19,11 +19,13 @@ from runner.cli.running import (
     proof_lines,
     running,
     stage_rows,
+    table_lines,
+    writer_options,
 )
 
 if TYPE_CHECKING:
     from runner.cli.options import Session
-    from runner.cli.running import EngineOptions, MetricsOptions
+    from runner.cli.running import EngineOptions, MetricsOptions, WriterOptions
     from runner.jobs.reports import RebuildReport
 
 __all__ = ["PROJECTION_COLUMNS", "command", "show_rebuild"]
@@ -45,12 +47,13 @@ class Amount(click.ParamType[object]):
         return self.fail(f"{value!r} is neither a number nor all", param, ctx)
 
 
-@session_command("rebuild", exits=(3, 4, 6, 7, 8, 9))
+@session_command("rebuild", exits=(3, 4, 6, 7, 8, 9, 10))
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All projections that runner.toml names.")
 @click.option("--resume", is_flag=True, help="Go on with the last run of these that did not finish.")
 @click.option("--to", default=None, metavar="PLACE", help="Up to a position, a time with its zone, or SOURCE:POSITION.")
 @click.option("--prove", type=Amount(), default=1_000, show_default=True, metavar="N|all", help="Aggregates to prove.")
+@writer_options
 @engine_options
 @metrics_options
 def command(
@@ -60,6 +63,7 @@ def command(
     resume: bool,
     to: str | None,
     prove: int,
+    writers: WriterOptions,
     engine: EngineOptions,
     metrics: MetricsOptions,
 ) -> None:
@@ -76,7 +80,14 @@ def command(
     to = checked_place(session, to)
     with running(session, metrics, "rebuild") as (_, listener):
         report = rebuild(
-            session.config, chosen, to=to, resume=resume, prove=prove, listener=listener, **engine.arguments
+            session.config,
+            chosen,
+            to=to,
+            resume=resume,
+            prove=prove,
+            writers=writers.wish,
+            listener=listener,
+            **engine.arguments,
         )
     if session.as_json:
         emit_json({**asdict(report), "events_per_second": report.events_per_second})
@@ -99,3 +110,5 @@ def show_rebuild(report: RebuildReport, session: Session) -> None:
     folded = report.events - report.resumed_events
     how = f"folded at {rate(folded, report.seconds.get('fold', 0.0))}" if folded else "all folded before"
     print_text(f"{count(report.events)} events up to position {count(report.cut.position)}, {how}; live now")
+    for line in table_lines(report.projections):
+        print_text(line)

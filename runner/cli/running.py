@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from runner.cli.options import Session
     from runner.cli.progress import Watch
     from runner.jobs.reports import ProjectionReport
+    from runner.jobs.writers import WriterWish
     from runner.stats import Fact, Listener
 
 __all__ = [
     "EngineOptions",
     "MetricsOptions",
+    "WriterOptions",
     "chosen_names",
     "engine_options",
     "metrics_options",
@@ -34,6 +36,8 @@ __all__ = [
     "proof_lines",
     "running",
     "stage_rows",
+    "table_lines",
+    "writer_options",
 ]
 
 PREPARING_SECONDS = 2.0
@@ -52,6 +56,20 @@ class EngineOptions:
     @property
     def arguments(self) -> dict[str, Any]:
         return {"engine": self.engine, "workers": self.workers, "address": self.address}
+
+
+@dataclass(frozen=True)
+class WriterOptions:
+    """How to get past applications that write tables in Postgres themselves."""
+
+    max_block: float
+    paused: bool
+
+    @property
+    def wish(self) -> WriterWish:
+        from runner.jobs.writers import WriterWish
+
+        return WriterWish(self.max_block, self.paused)
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,24 @@ def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*positional: Any, engine: str | None, workers: int, address: str | None, **rest: Any) -> Any:
         chosen = "ray" if address and engine is None else engine
         return function(*positional, engine=EngineOptions(chosen, workers, address), **rest)
+
+    return wrapped
+
+
+def writer_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --max-block and --writer-paused as one ``writers`` argument."""
+    import functools
+
+    @click.option(
+        "--max-block", type=click.FloatRange(min=0.01), default=2.0, show_default=True, metavar="SECONDS",
+        help="How long an application that writes a table inline may be held up at a time.",
+    )  # fmt: skip
+    @click.option(
+        "--writer-paused", is_flag=True, help="Applications that write the tables themselves do not, just now."
+    )
+    @functools.wraps(function)
+    def wrapped(*positional: Any, max_block: float, writer_paused: bool, **rest: Any) -> Any:
+        return function(*positional, writers=WriterOptions(max_block, writer_paused), **rest)
 
     return wrapped
 
@@ -219,6 +255,12 @@ def proof_lines(projections: Sequence[ProjectionReport]) -> list[str]:
         if p.proof:
             names.setdefault(p.proof, []).append(p.name)
     return [f"proved {', '.join(of)}: {words}" for words, of in names.items()]
+
+
+def table_lines(projections: Sequence[ProjectionReport]) -> list[str]:
+    """Where in Postgres the read models are, one line; none where they are embedded only."""
+    found = [f"{p.name} in {p.table}" for p in projections if p.table]
+    return [f"in Postgres: {', '.join(found)}"] if found else []
 
 
 def stage_rows(seconds: Mapping[str, float], events: int, workers: Mapping[str, float]) -> list[tuple[object, ...]]:

@@ -9,6 +9,7 @@ import click
 
 from runner.cli.options import session_command
 from runner.cli.output import count, emit_json, print_table, print_text, seconds, size
+from runner.cli.tables import add_tables, show_tables
 from runner.cli.watermarks import seen_watermarks, show_watermarks
 from runner.errors import LogDamaged, LogError, RunnerError
 
@@ -20,12 +21,13 @@ __all__ = ["command", "gathered"]
 
 
 @session_command("status", exits=(6, 8))
-@click.option("--offline", is_flag=True, help="Ask no event store for its watermark.")
+@click.option("--offline", is_flag=True, help="Ask no event store for its watermark, nor Postgres for its tables.")
 def command(session: Session, offline: bool) -> None:
     """Sources and their counts, the log, each read model's version, checkpoint, lag and fingerprint, runs that died.
 
     Of an event store in Postgres also its watermark: by which rule and how far its events are settled, how many are
-    behind, who holds them back (pid, application, since when) and what would end that.
+    behind, who holds them back (pid, application, since when) and what would end that. Of read models that are tables
+    in Postgres too, what is seen there.
 
     \b
     A projection is  same        the live read model was made by it: `runner update` goes on
@@ -40,6 +42,7 @@ def command(session: Session, offline: bool) -> None:
     _show_log(found)
     show_watermarks(found["watermarks"])
     _show_models(found)
+    show_tables(found["read_models"])
     for job in found["unfinished_jobs"]:
         what = f"{job['what']} {', '.join(job['projections'])}".strip()
         again = (
@@ -57,10 +60,14 @@ def gathered(config: Config, *, offline: bool = False) -> dict[str, Any]:
     problems: list[str] = []
     log = _log(config, problems)
     marks = {source["name"]: source["mark"] for source in log["sources"]} if log else {}
+    last = log["last_position"] if log else 0
+    read_models = _read_models(config, last, problems)
+    if not offline:
+        add_tables(config, read_models, last, problems)
     return {
         "log": log,
         "watermarks": [] if offline else seen_watermarks(config, marks, problems),
-        "read_models": _read_models(config, log["last_position"] if log else 0, problems),
+        "read_models": read_models,
         "unfinished_jobs": _unfinished(config),
         "problems": problems,
     }

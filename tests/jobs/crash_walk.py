@@ -22,6 +22,7 @@ from job_project import ALL, TINY, Project, history
 
 from runner.config import load_definitions
 from runner.fold.plan import plan_fold
+from runner.jobs import catch_up
 from runner.jobs.rebuild import rebuild
 from runner.jobs.rollback import rollback
 from runner.jobs.update import update
@@ -50,6 +51,8 @@ def do(project: Project, job: str, arguments: dict[str, Any]) -> None:
     elif job == "rebuild":
         rebuild(project.config, engine="in-process", **arguments)
     elif job == "update":
+        # By partition, as many events are; none of these logs has many.
+        catch_up.TOGETHER = arguments.pop("together", catch_up.TOGETHER)
         update(project.config, engine="in-process", **arguments)
     else:
         rollback(project.config, **arguments)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from job_project import Project
 
-from runner.config import Config
 from runner.config.connection import ConnectionSettings
 from runner.config.postgres import PostgresReadModelsConfig, PublishConfig
+
+if TYPE_CHECKING:
+    from runner.config import Config
 
 SCHEMA = "reads"
 

@@ -21,6 +21,7 @@ SECOND = ["append", {"from": 160, "to": 240}]
 REBUILD: list[Any] = ["rebuild", {"prove": 20}]
 RESUME: list[Any] = ["rebuild", {"prove": 20, "resume": True}]
 UPDATE: list[Any] = ["update", {}]
+APART: list[Any] = ["update", {"together": 0}]
 ROLLBACK: list[Any] = ["rollback", {"name": "accounts"}]
 
 REBUILD_CRASHES = [*(f"rebuild.{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8)), "rebuild.2:3", "rebuild.3:3"]
@@ -48,8 +49,8 @@ def walks() -> list[dict[str, Any]]:
         {"before": [FIRST], "crash": "rebuild.3:2", "run": REBUILD, "again": REBUILD, "name": "anew-rebuild.3:2"}
     )
     for crash in ["", *UPDATE_CRASHES]:
-        before = [FIRST, REBUILD, SECOND]
-        made.append({"before": before, "crash": crash, "run": UPDATE, "again": UPDATE, "name": f"update-{crash}"})
+        before, run = [FIRST, REBUILD, SECOND], APART if ":" in crash else UPDATE
+        made.append({"before": before, "crash": crash, "run": run, "again": run, "name": f"update-{crash}"})
     # The update was live already: what the dead run left goes with the next commit.
     for crash in ["", *SETTLE_CRASHES]:
         before = [["append", {"from": 0, "to": 80}], REBUILD, ["append", {"from": 80, "to": 160}], UPDATE, SECOND]

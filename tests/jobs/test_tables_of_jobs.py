@@ -1,4 +1,4 @@
-"""rebuild, update and rollback with tables in Postgres: the table says what the embedded read model says, at its place."""
+"""rebuild, update, rollback with tables in Postgres: a table says what the embedded read model says, at its place."""
 
 from __future__ import annotations
 
