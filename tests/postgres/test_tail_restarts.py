@@ -15,9 +15,9 @@ import psycopg
 import pyarrow as pa
 import pytest
 from fixtures_postgres import Database
-from tail_cases import PAIRS, PLAIN, WITH_TRANSACTION, Reader, check, committed, relation, write
+from tail_cases import PAIRS, PLAIN, WITH_TRANSACTION, Clock, Reader, check, committed, relation, write
 
-from runner.errors import PostgresError, PostgresTimeout, SourceChanged
+from runner.errors import PostgresError, PostgresTimeout, SourceChanged, SourceError
 from runner.sources.postgres.tail.durability import Durability
 from runner.sources.postgres.tail.identity import StoreIdentity, check_tail, comparable
 
@@ -334,3 +334,93 @@ def test_a_restored_store_begins_a_new_epoch(database: Database, databases: Call
     check(new, committed(restored))
     new.close()
     old.close()
+
+
+def test_an_open_transaction_does_not_hold_the_publication_of_others(own: Database) -> None:
+    """What it wrote stands behind the last commit in the server's log, which nobody flushes for a long while."""
+    own.sql(PLAIN)
+    with closing(own.connect(options="-c default_transaction_read_only=on")) as connection, own.connect() as slow:
+        durability = Durability(connection, "[sources.x]")
+        for _ in range(2):
+            slow.execute("BEGIN")
+            write(slow, "slow")
+            durability.note()
+            durability.wait(10)
+            slow.execute("ROLLBACK")
+
+
+# Where the writers cannot be seen -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("table", "rule", "columns"), [(PLAIN, "gaps", ("pos",)), (WITH_TRANSACTION, "xid", PAIRS)])
+def test_a_standby_and_its_promotion(own: Database, table: str, rule: str, columns: tuple[str, ...]) -> None:
+    """Locks are not seen on a standby, so gaps are passed by time there; snapshots are right there too."""
+    own.sql(table)
+    own.sql("INSERT INTO events (agg, version) VALUES ('first', 1)")
+    own.sql("BEGIN; INSERT INTO events (agg, version) VALUES ('given up', 1); ROLLBACK")
+    own.sql("INSERT INTO events (agg, version) VALUES ('second', 1)")
+    with own.connect() as slow:
+        slow.execute("BEGIN")
+        write(slow, "prepared")
+        slow.execute("PREPARE TRANSACTION 'order-7'")
+    own.sql("INSERT INTO events (agg, version) VALUES ('third', 1)")
+    clock = Clock()
+    reader = Reader(own, rule, columns, clock=clock)
+    before = StoreIdentity.read(reader.looking, relation())
+    reader.close()
+    server = own.server
+    server.stop()
+    signal_file = server.data / "standby.signal"
+    signal_file.touch()
+    os.chown(signal_file, server.data.stat().st_uid, -1)
+    server.start()
+    reader.again()
+    assert own.sql("SELECT pg_is_in_recovery()") == [(True,)]
+    durability = Durability(reader.looking, "[sources.x]")
+    settled = reader.step()
+    durability.note()
+    durability.wait(5)
+    if rule == "gaps":
+        assert "by time" in settled.words
+        assert "the server is a standby" in settled.words
+        assert reader.tail.rule == "by time"
+        assert reader.positions == [1]
+        clock.move(seconds=11)
+        reader.step()
+        assert reader.positions == [1, 3, 5]
+    else:
+        assert reader.tail.rule == "exact"
+        reader.step()
+        assert reader.positions == [1, 3], "the prepared transaction is older than the third event's"
+    own.sql("SELECT pg_promote(true, 60)")
+    now = StoreIdentity.read(reader.looking, relation())
+    assert any(change.startswith("the server was promoted") for change in now.changes(before))
+    assert not now.is_another(before)
+    reader.again()
+    settled = reader.step()
+    assert reader.tail.rule == "exact"
+    assert "standby" not in settled.words
+    own.sql("COMMIT PREPARED 'order-7'")
+    settled = reader.step()
+    if rule == "gaps":
+        assert reader.late == [("prepared", 1)], "passed by time on the standby, asked for again under the exact rule"
+    check(reader, committed(own))
+    reader.close()
+
+
+def test_rows_of_a_subscription_come_without_their_writers(database: Database) -> None:
+    for table, rule, columns in ((PLAIN, "gaps", ("pos",)), (WITH_TRANSACTION, "xid", PAIRS)):
+        database.sql("DROP TABLE IF EXISTS events;" + table)
+        database.sql(
+            "SET allow_system_table_mods = on; INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate) "
+            "VALUES (1, 'events'::regclass, 'r')"
+        )
+        reader = Reader(database, rule, columns)
+        if rule == "gaps":
+            assert "the rows come by logical replication" in reader.step().words
+            assert reader.tail.rule == "by time"
+        else:
+            with pytest.raises(SourceError, match="filled by logical replication"):
+                reader.step()
+        database.sql("SET allow_system_table_mods = on; DELETE FROM pg_subscription_rel")
+        reader.close()

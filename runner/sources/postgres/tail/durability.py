@@ -11,6 +11,12 @@ Both points must be asked on one connection that has been open since before the 
 so an answer on it says that no crash lay between. (Asked on a new connection, a flushed point could have reached the
 noted one in another life of the log.)
 
+A commit that waits for its flush is flushed when it becomes visible, and what an asynchronous commit left follows
+within about three times ``wal_writer_delay``. But behind the last commit stands what open transactions have written,
+and the server flushes that only with the next commit or its own entry every 15 s. So after a moment the connection ends
+a transaction of its own that has an id and nothing else: its commit makes the server's log writer flush all that stands
+before it. That writes to no table and needs no privilege; it takes one transaction id.
+
 A standby is given only what its primary has flushed, so there is nothing to wait for; what an asynchronous failover
 loses is found by ``identity``.
 """
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Durability"]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
+NUDGE_AFTER = 0.1
+"""Seconds after which the server is asked to flush."""
 
 
 class Durability:
@@ -57,17 +65,18 @@ class Durability:
         return self._noted is None
 
     def wait(self, timeout: float = 60.0) -> None:
-        """Return when ``flushed``. A server flushes what commits left behind within about three times its
-        ``wal_writer_delay``, and what an open transaction wrote, with the next commit or checkpoint.
-
-        Raises PostgresTimeout after ``timeout`` seconds, PostgresError.
-        """
-        end, pause = time.monotonic() + timeout, FIRST_PAUSE
+        """Return when ``flushed``. Raises PostgresTimeout after ``timeout`` seconds, PostgresError."""
+        begun, pause, nudged = time.monotonic(), FIRST_PAUSE, False
         while not self.flushed():
-            if time.monotonic() >= end:
+            waited = time.monotonic() - begun
+            if waited >= timeout:
                 raise PostgresTimeout(
                     f"{self._where}: what was read is not on the server's disk after {timeout:g} s",
                     hint="nothing of it was published; is the server's disk full or slow? CHECKPOINT forces it",
                 )
+            if waited >= NUDGE_AFTER and not nudged:
+                nudged = True
+                with translated(self._where):
+                    self._connection.execute(STATEMENTS["nudge"])
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)

@@ -56,7 +56,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import SourceError
 from runner.sources.postgres.tail.facts import STATEMENTS, newest
-from runner.sources.postgres.tail.notes import Note, Notes, Sight
+from runner.sources.postgres.tail.notes import PREPARED, Note, Notes, Sight
 from runner.sources.postgres.tail.port import Holder, Settled
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def sight(
             f"COMMIT PREPARED {quoted} or ROLLBACK PREPARED {quoted}" if gid else "COMMIT PREPARED or ROLLBACK PREPARED"
         )
         # The names that such transactions have by themselves, as after a restart; before it they keep their session's.
-        return Sight(key, Holder(None, application or "", since, what, ends), heir=key.startswith("-1/"))
+        return Sight(key, Holder(None, application or "", since, what, ends), heir=key.startswith(PREPARED))
     # Without pg_read_all_stats another role's state is not shown.
     what = state or "a transaction (its state is shown to members of pg_read_all_stats)"
     return Sight(key, Holder(pid, application or "", since, what, f"SELECT pg_terminate_backend({pid})"), pause or "")

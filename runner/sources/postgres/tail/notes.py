@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
     from runner.sources.postgres.tail.port import Holder
 
-__all__ = ["Note", "Notes", "Sight"]
+__all__ = ["PREPARED", "Note", "Notes", "Sight"]
 
 MOST = 256
 """Notes at once; beyond, every second one is dropped, and its gaps belong to the note after it."""
+KEPT = 16
+"""Notes in a mark, about twice as many at most."""
+PREPARED = "-1/"
+"""How the keys of prepared transactions begin that have a name of their own."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,11 @@ class Notes:
         base: int | None = None
         whole = True
         for note in self._notes:
-            gone = [note.keys.pop(key) for key in [key for key in note.keys if key not in present]]
-            for other in heirs if gone else ():
-                note.keys[other] = _higher([*gone, *([note.keys[other]] if other in note.keys else [])])
+            gone = {key: note.keys.pop(key) for key in [key for key in note.keys if key not in present]}
+            # A prepared transaction that has gone has ended: it never takes another name.
+            left = [floor for key, floor in gone.items() if not key.startswith(PREPARED)]
+            for other in heirs if left else ():
+                note.keys[other] = _higher([*left, *([note.keys[other]] if other in note.keys else [])])
             whole = whole and not note.keys
             if whole:
                 base = note.bound
@@ -81,7 +87,7 @@ class Notes:
             return
         self._notes.append(Note(bound, seen, {key: floors.get(key) for key in present}))
         if len(self._notes) > MOST:
-            self._notes[1:-1:2] = []
+            del self._notes[1:-1:2]
 
     def held(self, first: int, last: int) -> tuple[int, Note | None] | None:
         """The lowest of the positions first to last that somebody may still bring, with the note that says so (None: it
@@ -102,7 +108,10 @@ class Notes:
         return self._notes[0] if self._notes else None
 
     def to_json(self) -> list[Any]:
-        return [[note.bound, note.seen.isoformat(), note.keys] for note in self._notes]
+        """The oldest ones and some of the others: gaps of a note that is left out belong to the note after it."""
+        step = 1 + len(self._notes) // KEPT
+        kept = [note for i, note in enumerate(self._notes) if i < KEPT or i % step == 0 or i == len(self._notes) - 1]
+        return [[note.bound, note.seen.isoformat(), note.keys] for note in kept]
 
     @classmethod
     def from_json(cls, body: list[Any]) -> Notes:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from runner.sources.postgres.tail.facts import STATEMENTS
 from runner.sources.postgres.tail.fence import FenceRule, sight
+from runner.sources.postgres.tail.notes import PREPARED
 
 if TYPE_CHECKING:
     from runner.postgres import AnyConnection
@@ -44,7 +45,9 @@ class SessionsRule(FenceRule):
         sessions = connection.execute(STATEMENTS["sessions"]).fetchall()
         writers = super()._present(connection, sequence)
         # A session may have ended after it prepared one, so any of them may be a noted session's work.
-        prepared = {key: replace(found, heir=True) for key, found in writers.items() if found.holder.pid is None}
+        prepared = {
+            f"{PREPARED}{key}": replace(found, heir=True) for key, found in writers.items() if found.holder.pid is None
+        }
         return {row[0]: sight(*row) for row in sessions} | prepared
 
     def _check_cache(self, sequence: Sequence) -> None:

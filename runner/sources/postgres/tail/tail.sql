@@ -197,3 +197,7 @@ SELECT
         WHERE n.nspname = %(schema)s AND c.relname = %(table)s
     ), 0),
     extract(epoch FROM pg_postmaster_start_time())::text
+
+-- name: nudge
+-- Takes a transaction id and commits; nothing on a standby, where none can be had.
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_xact_id() END::text
