@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Mapping
 
-__all__ = ["REPLAY", "SMALL", "Limit", "add_check", "end_checked", "missed"]
+__all__ = ["FOLLOW", "REPLAY", "SMALL", "Limit", "add_check", "end_checked", "missed"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ SMALL = (
     Limit("rebuild of 10,000 events in process, seconds", ("rebuild_10k_seconds",), 1.5, least=False),
 )
 
+FOLLOW = (Limit("lag from commit to visible row, seconds, 99th percentile", ("p99",), 1.0, least=False),)
+
 
 def missed(result: Mapping[str, Any], slack: float = 0.0) -> list[str]:
     """One line for each limit that a result misses; a result has ``ratios``, the small things' seconds, or both.
@@ -61,6 +63,8 @@ def missed(result: Mapping[str, Any], slack: float = 0.0) -> list[str]:
         lines += [line for limit in REPLAY for line in limit.missed(result["ratios"], slack)]
     if SMALL[0].keys[0] in result:
         lines += [line for limit in SMALL for line in limit.missed(result, slack)]
+    if "lag_seconds" in result:
+        lines += [line for limit in FOLLOW for line in limit.missed(result["lag_seconds"], slack)]
     return lines
 
 
