@@ -120,7 +120,7 @@ def layout_of(shape: Shape, place: Place, *, by_tenant: bool = False) -> Layout:
             types[name] = pg_type_of(shape.schema.field(name).type)
         except TypeError as error:
             raise ReadModelError(f"{where}: column {name!r}: {error}") from error
-    indexes = [WantedIndex(fitted(place.table, f"_{'_'.join(i)}_idx"), i) for i in shape.indexes]
+    indexes = [WantedIndex(fitted("_".join((place.table, *i)), "_idx"), i) for i in shape.indexes]
     return Layout(
         types=types,
         key=(*identity, *shape.key),

@@ -27,6 +27,7 @@ __all__ = ["Deadline", "wait_for_long_holders", "wait_for_snapshots"]
 WAITING = named_sql("runner.sinks.postgres", "waiting.sql")
 LOOK = 0.02
 LONGEST_PAUSE = 2.0
+QUIETER = 10
 
 
 @dataclass
@@ -87,7 +88,9 @@ def wait_for_long_holders(
         now = time.monotonic()
         first = {(r[0], r[1]): first.get((r[0], r[1]), now) for r in rows}
         # How old it is may not be ours to see; then it is as old as we know it.
-        old = [r for r in rows if (r[3] or 0.0) > timeouts.lock or now - first[r[0], r[1]] > timeouts.lock]
+        # For a while a quieter moment is looked for, in which the lock would be had at once.
+        young = timeouts.lock / QUIETER if now - begun < timeouts.lock * QUIETER else timeouts.lock
+        old = [r for r in rows if (r[3] or 0.0) > young or now - first[r[0], r[1]] > young]
         unsure = any(r[3] is None for r in rows) and now - begun <= timeouts.lock
         if not old and not unsure:
             return
