@@ -7,14 +7,15 @@ Postgres is imported. With it a rebuild's way to its readers is::
     load         the proved rows into new tables                        load.1-4
     catch up     what came since into the embedded version and into the loaded table
     write down   version-<revision>.json, not live                      publish.1
-    switch       the tables, one transaction with their checkpoints     switch.1-4
+    switch       the tables, with checkpoints and hand-overs, in one    switch.1-4
     publish      current.json                                           rebuild.6-8
 
 and an update's: write down, ``apply`` (one transaction with the checkpoints), publish. Between the two commits only
 the tables are ahead, by exactly what is written down; ``jobs/reconcile.py`` ends that, at the next run. From writing
 down to publishing a run holds the read models' names, so that no other changes what is live meanwhile.
 
-Tables that the application writes too are of ``jobs/writers.py``.
+Tables that the application writes too are of ``jobs/writers.py``. Those that are its own (``publish = "in-place"``) are
+put right in the place of load and switch (``jobs/in_place.py``).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runner.jobs.writers import Writers, WriterWish, caught_up_under_lock
+from runner.jobs.writers import Writers, WriterWish, caught_up_under_lock, is_in_place
 from runner.steps import reached
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
     from runner.config import Config
     from runner.jobs.context import Recording
+    from runner.jobs.in_place import HandOvers, InPlace
     from runner.sinks.building import Built
+    from runner.sinks.postgres.holding import Held
     from runner.sinks.postgres.port import LoadedTable, TableState
     from runner.sinks.postgres.tables import PostgresTables
     from runner.sinks.read_models import ReadModels
@@ -71,6 +74,7 @@ class Publishing:
     wish: WriterWish = field(default_factory=lambda: WriterWish())
     places: dict[str, str] = field(default_factory=dict)
     """By read model: its table as users name it, of those published or checked by this run."""
+    hand_overs: HandOvers | None = None
     dropped: tuple[str, ...] = ()
     """Tables of former versions that went."""
 
@@ -78,10 +82,13 @@ class Publishing:
         """Before a rebuild folds: whether the tables can be made and switched; what will be done, in words."""
         if self.tables is None:
             return ()
-        self._writers().check([shape.name for shape in shapes])
-        plan = self.tables.check(shapes)
+        names = [shape.name for shape in shapes]
+        self._writers().check(names)
+        own = [shape for shape in shapes if is_in_place(self.config, shape.name)]
+        plan = self.tables.check([shape for shape in shapes if not is_in_place(self.config, shape.name)])
         self.places |= {name: place.words for name, place in plan.places}
-        return plan.words
+        self._handing_over(names).check()
+        return (*plan.words, *(self._in_place(names).check(own) if own else ()))
 
     def holding(self, names: Sequence[str]) -> AbstractContextManager[None]:
         """Be the only one who changes what is live of these names, in both places."""
@@ -95,7 +102,8 @@ class Publishing:
                 self.models.publish_rebuild(built)
             return built
         with run.stage("load"):
-            loaded = [self.tables.load(one.version, listener=run.tell) for one in built]
+            switched = [one for one in built if not is_in_place(self.config, one.version.name)]
+            loaded = [self.tables.load(one.version, listener=run.tell) for one in switched]
         self.places |= {table.version.name: table.places[0].words for table in loaded}
         names = [one.version.name for one in built]
         if self._writers().inline(names):
@@ -107,11 +115,24 @@ class Publishing:
                 built, loaded = self.followed(run, built, loaded, catch_up)
                 self.prepare(built)
                 with run.stage("switch"):
-                    self.tables.switch(loaded)
+                    self.made_live(run, built, loaded)
                 with run.stage("publish"):
                     self.models.publish_rebuild(built)
         self._clean_up(names)
         return built
+
+    def made_live(
+        self, run: Recording, built: Sequence[Built], loaded: Sequence[LoadedTable], held: Held | None = None
+    ) -> None:
+        """Switch the loaded tables, put right those that are the application's, and tell it where to go on."""
+        assert self.tables is not None
+        own = [one.version for one in built if is_in_place(self.config, one.version.name)]
+        if loaded:
+            positions = {table.version.name: table.version.position for table in loaded}
+            hand_overs = self._handing_over(list(positions))
+            self.tables.switch(loaded, held=held, also=lambda connection: hand_overs.run(connection, positions))
+        if own:
+            self._in_place([version.name for version in own]).put(run, own)
 
     def followed(
         self, run: Recording, built: Sequence[Built], loaded: Sequence[LoadedTable], catch_up: CatchUp
@@ -119,10 +140,12 @@ class Publishing:
         """Versions and their loaded tables with what the log has behind them."""
         assert self.tables is not None
         later = catch_up(built)
-        moved = [
-            self.tables.apply_loaded(table, now.version) if now.version.revision > before.version.revision else table
-            for table, before, now in zip(loaded, built, later, strict=True)
-        ]
+        now = {one.version.name: one.version for one in later}
+        moved = []
+        for table in loaded:
+            version = now[table.version.name]
+            behind = version.revision > table.version.revision
+            moved.append(self.tables.apply_loaded(table, version) if behind else table)
         return later, moved
 
     def prepare(self, built: Sequence[Built]) -> None:
@@ -155,12 +178,28 @@ class Publishing:
         with self.holding([name]):
             target = self.models.rollback_target(name, to)
             with run.stage("switch"):
-                self.tables.rollback(target)
+                if is_in_place(self.config, name):
+                    self._in_place([name]).put(run, [target])
+                else:
+                    self.tables.rollback(target)
             with run.stage("publish"):
                 return self.models.rollback(name, target.number)
 
     def _writers(self) -> Writers:
         return Writers(self.config, self.wish)
+
+    def _handing_over(self, names: Sequence[str]) -> HandOvers:
+        """The one of the run: what was watched before is compared in the switch."""
+        from runner.jobs.in_place import HandOvers
+
+        if self.hand_overs is None:
+            self.hand_overs = HandOvers(self.config, names)
+        return self.hand_overs
+
+    def _in_place(self, names: Sequence[str]) -> InPlace:
+        from runner.jobs.in_place import InPlace
+
+        return InPlace(self.config, self._handing_over(names))
 
     def _clean_up(self, names: Sequence[str]) -> None:
         """Drop the tables of versions that a rollback cannot go to any more."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from runner.sources.postgres.visible import Visible
     from runner.stats import Listener
 
-__all__ = ["Standing", "source_of", "standing_at", "standing_of_visible", "synced_up_to"]
+__all__ = ["Standing", "place_of", "source_of", "standing_at", "standing_of_visible", "synced_up_to"]
 
 Int64s = npt.NDArray[np.int64]
 PAUSE = 0.25
@@ -73,6 +73,20 @@ def standing_at(log: Log, source: str, place: tuple[int, ...]) -> Standing:
         behind = (epochs > epoch) | ((epochs == epoch) & later)
     words = f"{source}:{','.join(str(number) for number in place)}"
     return _cut(log, position, behind, words)
+
+
+def place_of(log: Log, source: str, position: Position) -> tuple[int, ...]:
+    """The place of the source that a read model at this position of the log reflects: of its last event in the store's
+    order. Raises JobError where it reflects none.
+    """
+    numbers = log.source_numbers(source)
+    numbers = numbers[numbers[:, 0] <= position]
+    if not len(numbers):
+        raise JobError(f"no event of {source} lies up to position {position}", hint="there is nothing to hand over")
+    first, second = numbers[:, 1], numbers[:, 2]
+    epochs = np.searchsorted(_epochs(log, source), second, "left")
+    last = np.lexsort((second, first, epochs))[-1]
+    return (int(first[last]), int(second[last])) if first.any() else (int(second[last]),)
 
 
 def standing_of_visible(log: Log, source: str, visible: Visible) -> Standing:

@@ -36,10 +36,22 @@ if TYPE_CHECKING:
     from runner.sinks.building import Built
     from runner.sinks.postgres.port import LoadedTable
 
-__all__ = ["WriterWish", "Writers", "caught_up_under_lock"]
+__all__ = ["WriterWish", "Writers", "caught_up_under_lock", "is_handed_over", "is_in_place"]
 
 TRIES = 8
 PAUSE = 0.05
+
+
+def is_in_place(config: Config, name: str) -> bool:
+    """Whether this read model's table is the application's own, whose rows are put right in place."""
+    publish = config.publish.get(name)
+    return publish is not None and publish.publish == "in-place"
+
+
+def is_handed_over(config: Config, name: str) -> bool:
+    """Whether the application goes on writing the table where a rebuild ends."""
+    publish = config.publish.get(name)
+    return publish is not None and publish.hand_over is not None
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,8 @@ class Writers:
             return "asynchronous"
         if publish.writer:
             return publish.writer
+        if publish.hand_over is not None:
+            return "asynchronous"
         from runner.config.postgres import PostgresSourceConfig
         from runner.sources.postgres.presets import PRESETS
 
@@ -77,11 +91,14 @@ class Writers:
 
     def inline(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those that the application writes inline."""
-        return tuple(name for name in names if self.of(name) == "inline" and not self.wish.paused)
+        found = (name for name in names if self.of(name) == "inline" and not is_in_place(self.config, name))
+        return () if self.wish.paused else tuple(found)
 
     def ours(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Those that an update of the runner writes."""
-        return tuple(name for name in names if self.of(name) == "asynchronous")
+        """Those that an update of the runner writes: not those that were handed over to the application."""
+        return tuple(
+            name for name in names if self.of(name) == "asynchronous" and not is_handed_over(self.config, name)
+        )
 
     def check(self, names: Iterable[str], *, back: bool = False) -> None:
         """Raise JobError where a table cannot be replaced while its writer goes on. back: by a former one."""
@@ -89,6 +106,13 @@ class Writers:
             kind = self.of(name)
             if kind == "asynchronous" or self.wish.paused:
                 continue
+            if is_in_place(self.config, name):
+                raise JobError(
+                    f"the application writes {name!r} itself ({kind}): put right in place, rows would be set back "
+                    "behind what it writes",
+                    hint=f"pause it and say --writer-paused; where a projector with a checkpoint writes it, say so by "
+                    f'[publish.{name}] writer = "asynchronous"',
+                )
             if back:
                 raise JobError(
                     f"the application writes {name!r} itself ({kind}): the former table lacks what it wrote since",
@@ -131,7 +155,7 @@ def caught_up_under_lock(
                     _past_the_newest(config, run, until)
                     built, loaded = publishing.followed(run, built, loaded, catch_up)
                     publishing.prepare(built)
-                    tables.switch(loaded, held=held)
+                    publishing.made_live(run, built, loaded, held)
                 publishing.models.publish_rebuild(built)
                 return built
         except (_Behind, PostgresTimeout, LogLocked) as error:
