@@ -189,7 +189,10 @@ class InPlace:
         for attempt in range(TRIES):
             try:
                 with closing(connect(postgres.connection, "publish in place", read_only=False)) as connection:
-                    return self._put(connection, versions)
+                    done = self._put(connection, versions)
+                for name, changes in done.items():
+                    run.tell(Noted(f"{name}: {changes.words} in place"))
+                return done
             except PostgresConflict as error:
                 if attempt == TRIES - 1:
                     raise

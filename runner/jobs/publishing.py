@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from runner.errors import ConfigError
 from runner.jobs.writers import Writers, WriterWish, caught_up_under_lock, is_in_place
 from runner.steps import reached
 
@@ -80,9 +81,10 @@ class Publishing:
 
     def check(self, shapes: Sequence[Shape]) -> tuple[str, ...]:
         """Before a rebuild folds: whether the tables can be made and switched; what will be done, in words."""
-        if self.tables is None:
-            return ()
         names = [shape.name for shape in shapes]
+        if self.tables is None:
+            _refuse_without_database(self.config, names)
+            return ()
         self._writers().check(names)
         own = [shape for shape in shapes if is_in_place(self.config, shape.name)]
         plan = self.tables.check([shape for shape in shapes if not is_in_place(self.config, shape.name)])
@@ -165,7 +167,12 @@ class Publishing:
             self.prepare(built)
             if ours:
                 with run.stage("apply"):
-                    self.tables.apply([version for version in versions if version.name in ours])
+                    own = [v for v in versions if v.name in ours and is_in_place(self.config, v.name)]
+                    others = [v for v in versions if v.name in ours and v not in own]
+                    if others:
+                        self.tables.apply(others)
+                    if own:
+                        self._in_place([v.name for v in own]).put(run, own)
             with run.stage("publish"):
                 return self.models.publish_update(built)
 
@@ -206,3 +213,13 @@ class Publishing:
         assert self.tables is not None
         kept = {name: [version.number for version in self.models.versions(name)] for name in names}
         self.dropped += self.tables.drop_former(kept)
+
+
+def _refuse_without_database(config: Config, names: Sequence[str]) -> None:
+    for name in names:
+        publish = config.publish.get(name)
+        if publish is not None and (publish.publish == "in-place" or publish.hand_over is not None):
+            raise ConfigError(
+                f"{config.file}: publish.{name} is about a table in Postgres, and there is no [read_models.postgres]",
+                hint="it says where the tables are",
+            )
