@@ -48,6 +48,8 @@ class LiveSource:
         self._reader: SourceReader | None = None
         self._base: Any = None
         """The log's mark that the reader goes on from."""
+        self._kept: Any = None
+        """The mark of a reader that is opened anew: where it stands in the log, and what it has noted since."""
         self._begun: Generator[Piece, None, None] | None = None
         self._pieces: Iterator[Piece] | None = None
         self.stopped = ""
@@ -117,9 +119,12 @@ class LiveSource:
 
     def _opened(self) -> SourceReader:
         if self._reader is None:
-            self._base = _logged_mark(self._config.log.path, self.name)
+            former, self._base = self._base, _logged_mark(self._config.log.path, self.name)
+            mark, self._kept = self._kept, None
+            if mark is None or former != self._base:
+                mark = self._base
             log = cast("Log", _Latest(self._config.log.path))  # as much of a log as readers ask for
-            self._reader = open_source(self._source, self._base, log)
+            self._reader = open_source(self._source, mark, log)
         return self._reader
 
     def _note(self, begun: float) -> None:
@@ -147,7 +152,7 @@ class LivePostgres(LiveSource):
 
     def look(self) -> bool:
         if self._reader is not None and time.monotonic() - self._opened_at > RENEWED:
-            self.close()
+            self._renew(self._reader)
         fresh = self._reader is None
         told, self._told = self._told, False
         self._after = self._place()
@@ -190,7 +195,20 @@ class LivePostgres(LiveSource):
     def _opened(self) -> SourceReader:
         if self._reader is None:
             self._opened_at = time.monotonic()
+            reader: Any = super()._opened()
+            # The next look comes soon enough.
+            reader.patient = False
         return super()._opened()
+
+    def _renew(self, reader: SourceReader) -> None:
+        """Open it anew, but keep what the tail rule has noted: a gap is as old as it is."""
+        mark = None
+        if self._pieces is None:
+            # Notes may outlive their connection once they are about rows that are durable.
+            reader.settle()
+            mark = reader.mark()
+        self.close()
+        self._kept = mark
 
     def _nothing(self) -> None:
         """It stays open."""
