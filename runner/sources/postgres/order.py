@@ -4,9 +4,11 @@ A transaction id is drawn when a transaction first writes, a pooled position lon
 aggregate can stand before version 4. All such rows of a look are settled together, for version 4 was committed before
 version 5 was written; but the log is committed in the middle of a look too, and takes no version behind a higher one.
 
-So the rows that stand too early are asked for first: those that have a row of a lower version of their aggregate behind
-them. They are *held* when they come, and handed out behind the last of those rows. A mark between names the held rows;
-a reading that goes on from it reads them again with what is new.
+So rows that stand too early, with a row of a lower version of their aggregate behind them, are *held* when they come,
+and handed out behind the last of those rows. A mark between names the held rows; a reading that goes on from it reads
+them again with what is new. Which they are is asked of the server, but only of aggregates that give reason to: whose next
+event is more than one version above the last. The first event that stands too early always is, for the versions that
+stand behind it are not among those before it.
 """
 
 from __future__ import annotations
@@ -16,8 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from runner.postgres import SQL, Identifier
+from runner.kernels.hash import hash_texts
+from runner.kernels.keymap import empty_keys, insert_keys, rehash_keys
+from runner.log.arrival import SEPARATOR
+from runner.postgres import SQL, Identifier, Literal
 from runner.sources.postgres.statement import ALIAS, plain_column
 
 if TYPE_CHECKING:
@@ -28,10 +34,14 @@ if TYPE_CHECKING:
     from runner.sources.postgres.store import Store
     from runner.sources.postgres.tail import Span
 
-__all__ = ["Columns", "Order", "can_disagree", "places_in", "too_early", "with_places"]
+__all__ = ["Columns", "Order", "Versions", "can_disagree", "places_in", "too_early", "with_places"]
 
 Columns = tuple[int, ...]
 """The columns of the order of one row, as numbers."""
+
+_NAMES = ("p0", "p1")
+ASKED = 1_000
+"""Aggregates that one query asks for."""
 
 
 def can_disagree(store: Store) -> bool:
@@ -43,15 +53,35 @@ def can_disagree(store: Store) -> bool:
 
 
 def too_early(
-    connection: AnyConnection, statement: Statement, store: Store, span: Span, held: Iterable[Columns]
+    connection: AnyConnection,
+    statement: Statement,
+    store: Store,
+    span: Span,
+    held: Iterable[Columns],
+    rows: pa.RecordBatch,
 ) -> dict[Columns, Columns]:
-    """The rows of a span, and of those held, that stand before a lower version: each with the last such row's place."""
+    """Of the aggregates of some rows: which rows of a span, and of those held, stand before a lower version, each with
+    the last such row's place.
+    """
+    labels = list(dict.fromkeys(path[0] for part in store.aggregate_id.parts for path in part.paths))
+    cells = list(dict.fromkeys(tuple(row[label] for label in labels) for row in rows.select(labels).to_pylist()))
+    condition = with_places(statement, store, span.condition, held)
+    found: dict[Columns, Columns] = {}
+    for at in range(0, len(cells), ASKED):
+        asked = SQL("({}) AND {}").format(condition, _of_aggregates(labels, cells[at : at + ASKED]))
+        found |= _asked(connection, statement, store, labels, asked)
+    return found
+
+
+def _asked(
+    connection: AnyConnection, statement: Statement, store: Store, labels: Sequence[str], condition: Composable
+) -> dict[Columns, Columns]:
     assert store.version is not None
     numbers = [statement.number(label) for label in store.position]
-    labels = dict.fromkeys(path[0] for part in store.aggregate_id.parts for path in part.paths)
+    names = [SQL(name) for name in _NAMES[: len(numbers)]]
+    within = dict.fromkeys(labels)
     if store.tenant_field is not None:
-        labels |= dict.fromkeys(path[0] for part in store.tenant_field.parts for path in part.paths)
-    names = [SQL("p{}").format(SQL(str(k))) for k in range(len(numbers))]
+        within |= dict.fromkeys(path[0] for part in store.tenant_field.parts for path in part.paths)
     query = SQL(
         "SELECT {names}, behind FROM (SELECT {columns}, max(ARRAY[{numbers}]) OVER (PARTITION BY {aggregate} ORDER BY "
         "{version} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS behind FROM {rows} WHERE {condition}) AS x "
@@ -60,12 +90,31 @@ def too_early(
         names=SQL(", ").join(names),
         columns=SQL(", ").join(SQL("{} AS {}").format(*pair) for pair in zip(numbers, names, strict=True)),
         numbers=SQL(", ").join(numbers),
-        aggregate=SQL(", ").join(Identifier(ALIAS, label) for label in labels),
+        aggregate=SQL(", ").join(Identifier(ALIAS, label) for label in within),
         version=Identifier(ALIAS, plain_column(store.version)),
         rows=statement.relation(),
-        condition=statement.meets(with_places(statement, store, span.condition, held)),
+        condition=statement.meets(condition),
     )
     return {tuple(row[:-1]): tuple(row[-1]) for row in connection.execute(query).fetchall()}
+
+
+def _of_aggregates(labels: Sequence[str], cells: Sequence[tuple[Any, ...]]) -> Composable:
+    """A condition: rows of these aggregates."""
+    whole = [cell for cell in cells if None not in cell]
+    # A part that is missing equals nothing: such aggregates are compared one by one.
+    columns = [Identifier(ALIAS, label) for label in labels]
+    parts: list[Composable] = [
+        SQL(" AND ").join(
+            SQL("{} IS NULL").format(column) if value is None else SQL("{} = {}").format(column, Literal(value))
+            for column, value in zip(columns, cell, strict=True)
+        )
+        for cell in cells
+        if None in cell
+    ]
+    if whole:
+        listed = SQL(", ").join(SQL("({})").format(SQL(", ").join(map(Literal, cell))) for cell in whole)
+        parts.append(SQL("({}) IN ({})").format(SQL(", ").join(columns), listed))
+    return SQL("({})").format(SQL(" OR ").join(SQL("({})").format(part) for part in parts))
 
 
 def with_places(statement: Statement, store: Store, condition: Composable, places: Iterable[Columns]) -> Composable:
@@ -78,6 +127,62 @@ def with_places(statement: Statement, store: Store, condition: Composable, place
         return condition
     columns = SQL(", ").join(Identifier(ALIAS, label) for label in store.position)
     return SQL("(({}) OR ({}) IN ({}))").format(condition, columns, SQL(", ").join(listed))
+
+
+class Versions:
+    """The last version of every aggregate that came. first: what an aggregate's first version is; None: what the
+    lowest in the first batch is, which has a store's oldest events.
+    """
+
+    def __init__(self, first: int | None) -> None:
+        self._first = first
+        self._keys = empty_keys(1 << 12, 2)
+        self._last = np.empty(1 << 12, np.int64)
+
+    def suspicious(self, events: pa.RecordBatch) -> Any:
+        """bool[n]: events more than one version above the highest that came before of their aggregate."""
+        versions = events.column("version")
+        known = versions.is_valid().to_numpy(zero_copy_only=False)
+        numbers = versions.fill_null(0).to_numpy(zero_copy_only=False)
+        if self._first is None:
+            self._first = int(numbers[known].min()) if known.any() else 0
+        aggregates, new = self._numbered(events)
+        if new < int(self._keys.used[0]):
+            self._last[new : int(self._keys.used[0])] = self._first - 1
+        order = np.argsort(aggregates, kind="stable")
+        mine, sorted_versions = aggregates[order], np.where(known, numbers, -1)[order]
+        begins = np.concatenate(([True], mine[1:] != mine[:-1])) if len(mine) else np.zeros(0, np.bool_)
+        before = np.concatenate(([0], sorted_versions[:-1]))
+        # The highest before: inside of the batch too, and rarely another than the one just before.
+        before = np.where(begins, self._last[mine], before)
+        odd = sorted_versions > before + 1
+        np.maximum.at(self._last, mine, sorted_versions)
+        out = np.zeros(len(mine), np.bool_)
+        out[order] = odd & known[order]
+        return out
+
+    def _numbered(self, events: pa.RecordBatch) -> tuple[Any, int]:
+        """(a number for the aggregate of each event, how many there were before)."""
+        texts = _plain(events.select(["tenant", "aggregate_id"]))
+        joined = pc.binary_join_element_wise(
+            texts.column("tenant"), texts.column("aggregate_id"), pa.scalar(SEPARATOR, pa.large_utf8())
+        )
+        hashes = hash_texts(joined.combine_chunks())
+        words = np.stack([h.view(np.int64) for h in hashes], axis=1)
+        rows = np.empty(len(words), np.int64)
+        before = int(self._keys.used[0])
+        while not insert_keys(self._keys, words, rows):
+            self._grow()
+        return rows, before
+
+    def _grow(self) -> None:
+        old, used = self._keys, int(self._keys.used[0])
+        room = 4 * len(old.words)
+        self._keys = empty_keys(room, 2)
+        self._keys.words[:used] = old.words[:used]
+        self._keys.used[0] = used
+        rehash_keys(self._keys)
+        self._last = np.concatenate([self._last, np.empty(room - len(self._last), np.int64)])
 
 
 def places_in(store: Store, rows: pa.RecordBatch) -> list[Any]:

@@ -77,6 +77,8 @@ class Preset:
     type: FieldMapping
     payload: str
     version: str = ""
+    first_version: int = 0
+    """Of an aggregate's first event."""
     recorded_at: TimeMapping | None = None
     tenant: str = ""
     without_aggregate: str = ""

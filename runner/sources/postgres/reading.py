@@ -19,7 +19,7 @@ from runner.postgres import SQL, Identifier, translated
 from runner.sources.port import BadLine, Piece
 from runner.sources.postgres.arrange import Arranger
 from runner.sources.postgres.comparison import check_against_log
-from runner.sources.postgres.order import Order, can_disagree, places_in, too_early, with_places
+from runner.sources.postgres.order import Order, Versions, can_disagree, places_in, too_early, with_places
 from runner.sources.postgres.payloads import Decoder
 from runner.sources.postgres.statement import ALIAS, Statement
 from runner.sources.postgres.store import described, indexed
@@ -84,6 +84,9 @@ class StoreReading:
         self._held: list[Columns] = list(mark.held)
         """Rows that an earlier reading held, as long as they did not come again."""
         self._order = Order()
+        # Only a first reading sees the oldest events.
+        first = 0 if store.first_version is None and mark.after is not None else store.first_version
+        self._versions = Versions(first) if can_disagree(store) else None
         with translated(self._where):
             self._cuttable = indexed(connection, store)
         known = None if log is None else lambda a, b: log.source_positions(store.source, store.tenant, a, b)
@@ -225,12 +228,8 @@ class StoreReading:
         return [Span(epoch, SQL("false"), labels)]
 
     def _in_order(self, span: Span) -> Span:
-        """Ask which rows come before lower versions; those held before come with the span, and may cut it nowhere."""
-        if not can_disagree(self.store):
-            return span
-        with translated(self._where):
-            early = too_early(self._connection, self._statement, self.store, span, self._held)
-        self._order = Order(early)
+        """Rows that were held before come with the span, which may then be cut nowhere."""
+        self._order = Order()
         if not self._held:
             return span
         condition = with_places(self._statement, self.store, span.condition, self._held)
@@ -256,6 +255,14 @@ class StoreReading:
 
     def _ordered(self, batch: _Batch, arranged: Arranged, rows: int) -> pa.RecordBatch:
         """The events of the first of these rows in an order in which no version comes before a lower one."""
+        if self._versions is not None:
+            odd = self._versions.suspicious(arranged.events)
+            if odd.any():
+                suspects = batch.rows.take(pa.array(arranged.rows[odd]))
+                with translated(self._where):
+                    self._order.early |= too_early(
+                        self._connection, self._statement, self.store, batch.span, self._held, suspects
+                    )
         places = [column[:rows] for column in places_in(self.store, batch.rows)]
         return self._order.in_order(places, arranged.rows, arranged.events)
 

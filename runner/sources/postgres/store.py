@@ -90,6 +90,7 @@ class Store:
     only: tuple[Condition, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     tail: str = "gaps"
+    first_version: int | None = None
     memberships: str = ""
     without_aggregate: str = ""
     default_tenants: frozenset[str] = frozenset()
@@ -308,6 +309,7 @@ def _mapped(source: str, config: StoreConfig, preset: Preset | None, cells: Mapp
             if known.has(out.when.label) and not (out.setting and getattr(config, out.setting))
         ),
         tail=config.tail.rule or (of.tail if of else ""),
+        first_version=of.first_version if of else None,
         memberships=of.memberships if of and config.aggregate_id is None else "",
         without_aggregate=of.without_aggregate if of else "",
         default_tenants=of.default_tenants if of else frozenset(),
