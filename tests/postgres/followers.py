@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from postgres_servers import PostgresServer
+from stores_of_libraries import Project
 
 from runner.jobs.follow import Stop, follow
 from runner.stats import Followed, Noted, RoundFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -21,7 +27,18 @@ if TYPE_CHECKING:
     from runner.jobs.follow import FollowReport
     from runner.stats import Fact
 
-__all__ = ["PATIENCE", "STORE", "Follower", "append", "custom_source", "folded"]
+__all__ = [
+    "PATIENCE",
+    "STORE",
+    "Follower",
+    "append",
+    "custom_source",
+    "folded",
+    "projections",
+    "published",
+    "second_server",
+    "started",
+]
 
 PATIENCE = 60.0
 """Seconds for what takes a moment: a hanging test is a defect."""
@@ -92,6 +109,64 @@ def folded(database: Database, times: int = 1) -> dict[str, tuple[int, int]]:
     """What the store says that the read model has to be: stream -> (balance, deposits)."""
     rows = database.sql("SELECT stream, sum((data->>'amount')::int), count(*) FROM events GROUP BY stream")
     return {stream: (int(total) * times, int(n)) for stream, total, n in rows}
+
+
+def started(
+    database: Database,
+    folder: Path,
+    *,
+    reads: bool = False,
+    store: bool = True,
+    more: Mapping[str, Any] | None = None,
+    **source: Any,
+) -> Project:
+    """A project over a store with one event, synced and rebuilt. reads: with tables in the store's database.
+
+    store: make it; more: other sources.
+    """
+    if store:
+        database.sql(STORE)
+        with database.connect() as connection:
+            append(connection, "first", 1)
+    projections(folder / "project", "accounts_followed")
+    tables = f'[read_models.postgres]\nurl_env = "{database.env}"\nschema = "reads"\n' if reads else ""
+    if reads:
+        database.sql("CREATE SCHEMA reads")
+    sources = {"store": custom_source(database, **source), **(more or {})}
+    made = Project(folder / "project", "accounts_followed", tables, **sources)
+    made.sync()
+    made.rebuild()
+    return made
+
+
+def published(database: Database) -> dict[str, tuple[int, int]]:
+    """The read model's table in Postgres."""
+    return {
+        name: (balance, deposits)
+        for name, balance, deposits in database.sql("SELECT aggregate_id, balance, deposits FROM reads.accounts")
+    }
+
+
+@contextmanager
+def second_server(first: PostgresServer) -> Iterator[PostgresServer]:
+    """A standby with what a server has now, promoted: the same system on the next timeline."""
+    made = PostgresServer(first.major, durable=True)
+    try:
+        made.stop("immediate")
+        first.stop()
+        shutil.rmtree(made.data)
+        # Owners and modes are the server's user's.
+        subprocess.run(["cp", "-a", str(first.data), str(made.data)], check=True)
+        first.start()
+        with (made.data / "postgresql.conf").open("a") as file:
+            file.write(f"unix_socket_directories = '{made.folder}'\n")
+        (made.data / "postmaster.pid").unlink(missing_ok=True)
+        (made.data / "standby.signal").touch()
+        made.start()
+        made.psql("SELECT pg_promote()")
+        yield made
+    finally:
+        made.close()
 
 
 class Follower:

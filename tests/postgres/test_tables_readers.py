@@ -55,7 +55,6 @@ def test_readers_through_fifty_switches(database: Database, tmp_path: Path) -> N
     finally:
         readers.stop()
     bounds = SwitchTimeouts.of(published.config)
-    print(f"slowest read {readers.slowest:.3f} s ({readers.slowest_of}), reads {readers.reads}")
     assert readers.findings == []
     assert all(number > SWITCHES // 5 for name, number in readers.reads.items() if name != "long reader")
     assert all(len(seen) > SWITCHES // 2 for seen in readers.seen.values() if seen)

@@ -12,21 +12,24 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fixtures_postgres import Database
 from stores_of_libraries import Project
 from tail_cases import Clock, Naive, committed, write
 from test_tail_schedules import PATIENCE, Plan, SureLoss, Writer
 
 from runner.cli import app
-from runner.errors import SourceError
+from runner.errors import PostgresError, SourceError
+from runner.jobs import live
 from runner.jobs.sync import sync
 from runner.jobs.update import update
 from runner.sources.postgres.tail import choose
+from runner.sources.postgres.tail.durability import Durability
 from runner.stats import WatermarkSeen
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fixtures_postgres import Database
+    from postgres_servers import PostgresServer
 
     from runner.stats import Fact
 
@@ -252,3 +255,59 @@ def test_status_of_a_store_that_does_not_answer(
     assert words in status(made, capsys)
     monkeypatch.setenv(database.env, "host=127.0.0.1 port=1 dbname=nowhere connect_timeout=2")
     assert "problem: [sources.store]" in status(made, capsys)
+
+
+def test_a_follower_that_opens_the_store_anew_keeps_the_age_of_a_gap(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(choose, "utc_now", clock)
+    monkeypatch.setattr(live, "RENEWED", 0.0)
+    made = project(tmp_path, database, tail={"rule": "time", "grace": 30})
+    database.sql(BY_TIME)
+    database.sql("INSERT INTO events (pos, agg, version) VALUES (1, 'a', 1)")
+    sync(made.config)
+    database.sql("INSERT INTO events (pos, agg, version) VALUES (3, 'a', 3)")
+    with closing(live.live_source(made.config, made.config.sources["store"])) as source:
+        assert [source.look(), source.look()] == [False, False]
+        clock.move(seconds=29)
+        assert not source.look()
+        clock.move(seconds=1)
+        assert source.look(), "the gap was first seen thirty seconds ago, over another connection"
+
+
+def test_commits_that_the_server_loses_after_they_were_read_never_reach_the_log(
+    own_postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kill -9 of the server between the reading and the publication; other events get the same positions then."""
+    database = Database(own_postgres, "own", monkeypatch)
+    database.create()
+    for setting in ("wal_writer_delay = '10s'", "wal_writer_flush_after = 0"):
+        database.sql(f"ALTER SYSTEM SET {setting}")
+    database.sql(PARTITIONED)
+    own_postgres.restart()
+    database.sql("INSERT INTO events (agg, version) VALUES ('first', 1)")
+    made = project(tmp_path, database, tail="gaps")
+    assert sync(made.config).events == 1
+    time.sleep(0.3)
+    with database.connect() as quick:
+        quick.execute("SET synchronous_commit = off")
+        assert write(quick, "lost") == 2
+        wait = Durability.wait
+
+        def killed(self: Durability, timeout: float = 60.0) -> None:
+            own_postgres.kill9()
+            wait(self, timeout)
+
+        monkeypatch.setattr(Durability, "wait", killed)
+        with pytest.raises(PostgresError):
+            sync(made.config)
+        monkeypatch.setattr(Durability, "wait", wait)
+    own_postgres.start()
+    assert ("lost", 1) not in committed(database)
+    with database.connect() as quick:
+        # A crash may also skip some positions of a sequence; it gives none of the durable ones again.
+        assert write(quick, "other") > 1
+    sync(made.config)
+    assert [(e["aggregate_id"], e["version"]) for e in made.events()] == [("first", 1), ("other", 1)]
+    assert {(agg, version) for agg, version in committed(database)} == {("first", 1), ("other", 1)}

@@ -171,9 +171,11 @@ def _carried(
     """Rename, and carry over; gives what belongs behind the switch."""
     schema, live = one.place.schema, qualified(one.place.schema, one.place.table)
     connection.execute(SQL("SET LOCAL search_path = {}").format(Identifier(schema)))
-    stripped = connection.execute(BELONGINGS["stripped"], {"relid": one.relid}).fetchall()
-    _all(connection, [Belonging("switch", "", statement) for (statement,) in stripped])
-    if former is not None:
+    if former is None:
+        connection.execute(TABLES["vacuumed"].format(table=qualified(schema, one.relname)))
+    else:
+        stripped = connection.execute(BELONGINGS["stripped"], {"relid": one.relid}).fetchall()
+        _all(connection, [Belonging("switch", "", statement) for (statement,) in stripped])
         _all(connection, [i for i in items if i.phase == "before"])
         # A version that is loaded again takes the place of the same version, which is then of no use.
         same = former.version == one.version

@@ -177,11 +177,11 @@ class PostgresTables:
 
     def apply_loaded(self, table: LoadedTable, version: Version) -> LoadedTable:
         """The same for a loaded table that is not live yet: a later revision of the same version."""
-        with closing(self._writing("apply")) as connection, translated(f"catch-up of {version.name}"):
-            with connection.transaction():
-                for one in self._incoming(connection, table):
-                    name = qualified(one.place.schema, one.relname)
-                    apply_in(connection, version, one.place, one.layout, one.relid, name)
+        where = f"catch-up of {version.name}"
+        with closing(self._writing("apply")) as connection, translated(where), connection.transaction():
+            for one in self._incoming(connection, table):
+                name = qualified(one.place.schema, one.relname)
+                apply_in(connection, version, one.place, one.layout, one.relid, name)
         return replace(table, version=version)
 
     def rollback(self, version: Version, *, timeouts: SwitchTimeouts | None = None) -> None:
@@ -259,9 +259,10 @@ def _switched_held(
                     after = switch_in(held.connection, plan_switch(held.connection, incoming), bounds)
                     also(held.connection)
                 held.connection.commit()
-            reached("switch.4")
-            return after
         except PostgresTimeout as error:
             if error.sqlstate not in RETRIED or time.monotonic() >= held.until:
                 raise
             time.sleep(timeouts.lock / 4)
+        else:
+            reached("switch.4")
+            return after

@@ -25,6 +25,9 @@ ALTER TABLE {table} VALIDATE CONSTRAINT {name};
 -- name: analyze
 ANALYZE {table};
 
+-- name: vacuumed
+ALTER TABLE {table} RESET (autovacuum_enabled);
+
 -- name: drop
 DROP TABLE IF EXISTS {table};
 

@@ -47,7 +47,8 @@ class Deadline:
 
     def rest(self) -> None:
         """Pause, each time longer, never the same for two runs."""
-        time.sleep(max(0.0, min(self.pause * random.uniform(0.5, 1.5), self.until - time.monotonic())))
+        pause = self.pause * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+        time.sleep(max(0.0, min(pause, self.until - time.monotonic())))
         self.pause = min(self.pause * 1.5, LONGEST_PAUSE)
 
 
