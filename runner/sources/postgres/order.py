@@ -6,9 +6,9 @@ version 5 was written; but the log is committed in the middle of a look too, and
 
 So rows that stand too early, with a row of a lower version of their aggregate behind them, are *held* when they come,
 and handed out behind the last of those rows. A mark between names the held rows; a reading that goes on from it reads
-them again with what is new. Which they are is asked of the server, but only of aggregates that give reason to: whose next
-event is more than one version above the last. The first event that stands too early always is, for the versions that
-stand behind it are not among those before it.
+them again with what is new. Which they are is asked of the server, but only of aggregates that give reason to: whose
+next event is more than one version above the last. The first event that stands too early always is, for the versions
+that stand behind it are not among those before it.
 """
 
 from __future__ import annotations
