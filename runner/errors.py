@@ -18,6 +18,7 @@
      │    └── FieldValueError         7   a payload value does not fit the event class
      ├── FoldError                    7   a handler failed on events
      ├── ProofError                   3   two computations of the same rows differ
+     ├── RowsDiffer                   3   the application's tables hold other rows than the fold
      ├── ReadModelError               8   a read model cannot be written, found or switched
      │    ├── FingerprintChanged      8   the projection is not the one that made the rows
      │    ├── Superseded             11   a followed read model is now that of a changed projection
@@ -60,6 +61,7 @@ __all__ = [
     "PostgresUnavailable",
     "ProofError",
     "ReadModelError",
+    "RowsDiffer",
     "RunnerError",
     "SourceChanged",
     "SourceError",
@@ -217,6 +219,16 @@ class ProofError(RunnerError):
     """Two independent computations of the same rows differ."""
 
     exit_code = 3
+
+
+class RowsDiffer(RunnerError):
+    """The application's tables hold other rows than the fold; ``comparisons`` says where."""
+
+    exit_code = 3
+
+    def __init__(self, message: str = "", *, hint: str = "", comparisons: tuple[object, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.comparisons = comparisons
 
 
 class ReadModelError(RunnerError):

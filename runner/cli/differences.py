@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from runner.jobs.comparison_report import ComparedGroup, ComparedTable, ComparisonReport
 
-__all__ = ["check_page", "page", "report_options", "shown", "table_lines"]
+__all__ = ["check_page", "page", "report_options", "shown", "comparison_lines"]
 
 WIDEST = 60
 """Characters of a value on a line of text."""
@@ -51,14 +51,14 @@ def shown(report: ComparisonReport, html: Path | None, *, as_json: bool) -> int:
         emit_json(asdict(report))
     else:
         for table in report.tables:
-            for line in table_lines(table):
+            for line in comparison_lines(table):
                 print_text(line)
     if html is not None:
         say(f"written: {html}")
     return 0 if report.same else DIFFERENT
 
 
-def table_lines(table: ComparedTable) -> list[str]:
+def comparison_lines(table: ComparedTable) -> list[str]:
     """One table's part of the text."""
     state = "equal" if table.same else "DIFFERENT"
     lines = [

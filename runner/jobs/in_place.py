@@ -190,14 +190,15 @@ class InPlace:
             try:
                 with closing(connect(postgres.connection, "publish in place", read_only=False)) as connection:
                     done = self._put(connection, versions)
-                for name, changes in done.items():
-                    run.tell(Noted(f"{name}: {changes.words} in place"))
-                return done
             except PostgresConflict as error:
                 if attempt == TRIES - 1:
                     raise
                 run.tell(Noted(f"rows changed while they were put right, it is done again: {error}"))
                 time.sleep(PAUSE * 2**attempt)
+            else:
+                for name, changes in done.items():
+                    run.tell(Noted(f"{name}: {changes.words} in place"))
+                return done
         raise AssertionError("the last try raises")
 
     def _put(self, connection: AnyConnection, versions: Sequence[Version]) -> Mapping[str, Changes]:

@@ -89,8 +89,8 @@ class Publishing:
         own = [shape for shape in shapes if is_in_place(self.config, shape.name)]
         plan = self.tables.check([shape for shape in shapes if not is_in_place(self.config, shape.name)])
         self.places |= {name: place.words for name, place in plan.places}
-        self._handing_over(names).check()
-        return (*plan.words, *(self._in_place(names).check(own) if own else ()))
+        self.handing_over(names).check()
+        return (*plan.words, *(self.in_place(names).check(own) if own else ()))
 
     def holding(self, names: Sequence[str]) -> AbstractContextManager[None]:
         """Be the only one who changes what is live of these names, in both places."""
@@ -123,6 +123,16 @@ class Publishing:
         self._clean_up(names)
         return built
 
+    def rehearse(self, run: Recording, built: Sequence[Built]) -> None:
+        """All that comes before a switch, and nothing left of it: loaded tables are dropped."""
+        if self.tables is None:
+            return
+        apart = [one.version for one in built if not is_in_place(self.config, one.version.name)]
+        with run.stage("load"):
+            for version in apart:
+                self.tables.load(version, listener=run.tell)
+        self._clean_up([version.name for version in apart])
+
     def made_live(
         self, run: Recording, built: Sequence[Built], loaded: Sequence[LoadedTable], held: Held | None = None
     ) -> None:
@@ -131,10 +141,10 @@ class Publishing:
         own = [one.version for one in built if is_in_place(self.config, one.version.name)]
         if loaded:
             positions = {table.version.name: table.version.position for table in loaded}
-            hand_overs = self._handing_over(list(positions))
+            hand_overs = self.handing_over(list(positions))
             self.tables.switch(loaded, held=held, also=lambda connection: hand_overs.run(connection, positions))
         if own:
-            self._in_place([version.name for version in own]).put(run, own)
+            self.in_place([version.name for version in own]).put(run, own)
 
     def followed(
         self, run: Recording, built: Sequence[Built], loaded: Sequence[LoadedTable], catch_up: CatchUp
@@ -172,7 +182,7 @@ class Publishing:
                     if others:
                         self.tables.apply(others)
                     if own:
-                        self._in_place([v.name for v in own]).put(run, own)
+                        self.in_place([v.name for v in own]).put(run, own)
             with run.stage("publish"):
                 return self.models.publish_update(built)
 
@@ -186,7 +196,7 @@ class Publishing:
             target = self.models.rollback_target(name, to)
             with run.stage("switch"):
                 if is_in_place(self.config, name):
-                    self._in_place([name]).put(run, [target])
+                    self.in_place([name]).put(run, [target])
                 else:
                     self.tables.rollback(target)
             with run.stage("publish"):
@@ -195,7 +205,7 @@ class Publishing:
     def _writers(self) -> Writers:
         return Writers(self.config, self.wish)
 
-    def _handing_over(self, names: Sequence[str]) -> HandOvers:
+    def handing_over(self, names: Sequence[str]) -> HandOvers:
         """The one of the run: what was watched before is compared in the switch."""
         from runner.jobs.in_place import HandOvers
 
@@ -203,10 +213,10 @@ class Publishing:
             self.hand_overs = HandOvers(self.config, names)
         return self.hand_overs
 
-    def _in_place(self, names: Sequence[str]) -> InPlace:
+    def in_place(self, names: Sequence[str]) -> InPlace:
         from runner.jobs.in_place import InPlace
 
-        return InPlace(self.config, self._handing_over(names))
+        return InPlace(self.config, self.handing_over(names))
 
     def _clean_up(self, names: Sequence[str]) -> None:
         """Drop the tables of versions that a rollback cannot go to any more."""

@@ -19,7 +19,7 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import JobError
 from runner.jobs.catch_up import Base, fold_since
@@ -85,6 +85,8 @@ def rebuild(
     prove: Amount = PROVED_BY_DEFAULT,
     part_of: str = "",
     writers: WriterWish | None = None,
+    compare: bool = False,
+    dry_run: bool = False,
     listener: Listener = ignore,
 ) -> RebuildReport:
     """Build and publish new versions of these read models in one pass over the log.
@@ -94,6 +96,8 @@ def rebuild(
     and says so; where the run that did not finish was of other projections too, JobError names it.
     prove: how many aggregates the plain twin folds again before the switch, "all" or 0. part_of: the job that this one
     works for, for the ledger. writers: how to get past an application that writes the tables in Postgres too.
+    compare: with the application's tables ([compare.NAME]) before the switch, which a difference stops (RowsDiffer).
+    dry_run: everything but the switch; the report says what it would do. The comparison is told, and stops nothing.
 
     Raises ConfigError, DefinitionError, CompileError, LogError and JobError before anything is done; FoldError,
     ProofError, EngineError and ReadModelError later: what is live is untouched, what is finished stays for ``resume``.
@@ -108,6 +112,7 @@ def rebuild(
         publishing = publishing_of(config, read_models_of(config), writers)
         planned = publishing.check([shape_of(log, plan, d) for d in plan.definitions])
         options = {"resume": resume, "prove": prove, "to": cut.asked, **({"part_of": part_of} if part_of else {})}
+        options |= {name: True for name, wanted in (("compare", compare), ("dry_run", dry_run)) if wanted}
         job = new_job("rebuild", log, plan, cut, options)
         if former is not None and (reasons := former.differs_from(job)):
             raise JobError(
@@ -119,8 +124,10 @@ def rebuild(
         for line in planned:
             run.tell(Noted(line))
         log = with_columns(stack, log, plan.columns, run)
-        notes = reconcile(publishing, run, ledger, [d.name for d in plan.definitions], load=False)
+        # A dry run changes nothing that users see, not even what a dead run left half done.
+        notes = () if dry_run else reconcile(publishing, run, ledger, [d.name for d in plan.definitions], load=False)
         work = _Rebuild(run, ledger, publishing, log, plan, cut, former, follows=to is None, notes=notes)
+        work.compare, work.dry_run, work.planned = compare, dry_run, planned
         report = work.done(stack, config, EngineWish(engine, workers, address), prove)
         by_name = {p.name: p for p in report.projections}
         return replace(
@@ -167,6 +174,9 @@ class _Rebuild:
     follows: bool
     """Whether what comes into the log meanwhile is folded too, before tables are switched that have it already."""
     notes: tuple[str, ...] = ()
+    compare: bool = False
+    dry_run: bool = False
+    planned: tuple[str, ...] = ()
 
     @property
     def models(self) -> ReadModels:
@@ -191,16 +201,39 @@ class _Rebuild:
             proofs = proved(self.run, engine, self.log, self.plan, saved, self.cut.position, prove)
             reached("rebuild.5")
             used = (engine.name, why, engine.workers)
+            look = self._looked_at(engine, built)
             with ExitStack() as later:
-                live = self.publishing.publish_rebuild(self.run, built, partial(self._caught_up, later, engine))
-        for one in live:
+                live: Sequence[Built] = built
+                if not self.dry_run:
+                    live = self.publishing.publish_rebuild(self.run, built, partial(self._caught_up, later, engine))
+        for one in () if self.dry_run else live:
             self.run.tell(CheckpointMoved(one.version.name, one.version.position, self.log.last_position))
         for definition in self.plan.definitions:
             if definition.merged:
                 shutil.rmtree(
                     claims[definition.name].directory / _partials(claims[definition.name]), ignore_errors=True
                 )
-        return self._report({one.version.name: one.version for one in live}, records, rows, proofs, used, resumed)
+        if self.dry_run:
+            for claim in claims.values():
+                shutil.rmtree(claim.directory, ignore_errors=True)
+        report = self._report({one.version.name: one.version for one in live}, records, rows, proofs, used, resumed)
+        return replace(report, **look)
+
+    def _looked_at(self, engine: Engine, built: Sequence[Built]) -> dict[str, Any]:
+        """What is to be known before the switch, as fields of the report. Raises RowsDiffer."""
+        found: dict[str, Any] = {}
+        if not (self.compare or self.dry_run):
+            return found
+        from runner.jobs.before_switch import compared_before, outlook
+
+        versions = {one.version.name: one.version for one in built}
+        stop = self.compare and not self.dry_run
+        found["comparisons"] = compared_before(self.publishing, self.run, engine, self.plan, versions, stop=stop)
+        if self.dry_run:
+            self.publishing.rehearse(self.run, built)
+            look = outlook(self.publishing, list(versions.values()), self.planned)
+            found |= {"published": False, "plan": look.words, "statements": look.statements}
+        return found
 
     def _claim(self, stack: ExitStack) -> dict[str, Claim]:
         claims: dict[str, Claim] = {}

@@ -10,6 +10,7 @@ from runner.positions import START, Position
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from runner.jobs.comparison_report import ComparedTable
     from runner.positions import Cut
 
 __all__ = ["ProjectionReport", "ProofReport", "RebuildReport", "RollbackReport", "UpdateReport"]
@@ -65,6 +66,13 @@ class RebuildReport:
     nothing_to_resume: bool = False
     """``resume`` was asked for, and no earlier run had left anything to go on with."""
     notes: tuple[str, ...] = ()
+    published: bool = True
+    """False of a dry run, in which all but the switch was done."""
+    comparisons: tuple[ComparedTable, ...] = ()
+    """With the application's tables, before the switch."""
+    plan: tuple[str, ...] = ()
+    """Of a dry run: what a switch would do, and ``statements``, its SQL."""
+    statements: tuple[str, ...] = ()
 
     @property
     def events_per_second(self) -> float:
