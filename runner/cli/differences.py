@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from runner.jobs.comparison_report import ComparedGroup, ComparedTable, ComparisonReport
 
-__all__ = ["check_page", "page", "report_options", "shown", "comparison_lines"]
+__all__ = ["check_page", "comparison_lines", "page", "report_options", "shown"]
 
 WIDEST = 60
 """Characters of a value on a line of text."""

@@ -16,6 +16,7 @@ from runner.jobs.comparison import WAIT, compare_version, taken
 from runner.jobs.preparing import plan_over, with_columns
 from runner.jobs.writers import is_in_place
 from runner.log import Log
+from runner.sinks.rows import write_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +53,9 @@ def compared_before(
     stop: raise RowsDiffer where they differ.
     """
     config = publishing.config
+    for version in versions.values():
+        if not version.template.exists():
+            write_template(version.directory, version.shape)  # part of what makes it readable; publishing writes it too
     definitions = [d for d in plan.definitions if d.name in config.compare]
     found: list[ComparedTable] = []
     for definition in definitions:

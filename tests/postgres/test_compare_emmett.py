@@ -6,52 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from compare_shop import TOTAL, compared, shop_project
 from simulated_shop import Shop
-from stores_of_libraries import Project
 
 from runner.cli.app import run
-from runner.jobs.comparison import compare
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fixtures_postgres import Database, Restored
-
-    from runner.jobs.comparison_report import ComparedTable
-
-COMPARE = """
-[compare.orders]
-url_env = "{env}"
-schema = "Shop"
-table = "Orders"
-filter = "deleted_at IS NULL -- what was deleted by hand"
-{more}
-progress = {progress}
-[compare.orders.columns]
-aggregate_id = "Id"
-customer = "customerName"
-status = {{ column = "Status", enum = "number" }}
-total = {{ column = "Data", path = "total.euros" }}
-paid = {{ column = "Data", path = "paid" }}
-items = {{ column = "Data", path = ["n"] }}
-reason = {{ column = "Data", path = "why" }}
-opened_at = {{ column = "OpenedAt", zone = "Europe/Berlin" }}
-touched_at = "touched"
-"""
-PROGRESS = '{ preset = "emmett", name = "orders" }'
-
-
-def shop_project(folder: Path, database: Database, env: str = "", more: str = "", progress: str = PROGRESS) -> Project:
-    project = Project(folder, "compare_projections", store={"preset": "emmett", "url_env": database.env})
-    with (project.folder / "runner.toml").open("a") as file:
-        file.write(COMPARE.format(env=env or database.env, more=more, progress=progress))
-    project.sync()
-    return project
-
-
-def compared(project: Project, **options: Any) -> ComparedTable:
-    (table,) = compare(project.config, ["orders"], **options).tables
-    return table
 
 
 def test_a_right_table_is_equal_with_select_alone(database: Database, restored: Restored, tmp_path: Path) -> None:
@@ -74,7 +37,6 @@ def test_the_fold_goes_to_exactly_the_place_of_the_table(
     assert (table.position, table.rows_here) == (events, len(shop.orders))
 
 
-TOTAL = '"Data" = jsonb_set("Data", \'{{total,euros}}\', to_jsonb({}))'
 EUROS = "(\"Data\" #>> '{total,euros}')::numeric"
 FAULTS = {
     # (column, pattern, detail) and what the application did wrong, each in ten other rows

@@ -140,7 +140,10 @@ def refuse_daemons(
         _refuse_processor(connection, config, where)
     if progress is None:
         return None
-    before = read_progress(connection, progress, where).place
+    try:
+        before = read_progress(connection, progress, where).place
+    except JobError:
+        return None  # a projection that has not begun moves nothing
     until = time.monotonic() + config.watch_seconds
     while time.monotonic() < until:
         time.sleep(min(0.2, max(0.0, until - time.monotonic())))

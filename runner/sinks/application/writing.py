@@ -150,7 +150,7 @@ class Writing:
             connection.execute(
                 SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(Identifier(STAGED), definition)
             )
-        reader = work.connection.execute(DUCKDB["staged"].format(columns=", ".join(columns))).to_arrow_reader(1 << 16)
+        reader = work.connection.sql(DUCKDB["staged"].format(columns=", ".join(columns))).to_arrow_reader(1 << 16)
         schema = pa.schema([pa.field(n, pa.bool_() if k == pg.BOOL else pa.string()) for n, k in kinds.items()])
         batches = (
             pa.record_batch([c.cast(f.type) for c, f in zip(b.columns, schema, strict=True)], schema) for b in reader
