@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     CatchUp = Callable[[Sequence[Built]], Sequence[Built]]
 
-__all__ = ["Publishing", "publishing_of", "table_states"]
+__all__ = ["Coming", "Publishing", "publishing_of", "table_states"]
 
 PATIENCE = 30.0
 """Seconds that a run waits, beyond the longest switch, for another that changes what is live of the same name."""
@@ -63,6 +63,29 @@ def table_states(config: Config) -> Mapping[str, TableState]:
     """What users see in Postgres, by read model; nothing where there are no tables. Raises PostgresError."""
     tables = publishing_of(config, None).tables  # type: ignore[arg-type]  # looking needs no embedded read models
     return {} if tables is None else tables.states()
+
+
+@dataclass
+class Coming:
+    """New versions on their way. built: written, not live; loaded: the tables of those that are switched."""
+
+    tables: PostgresTables
+    built: Sequence[Built]
+    loaded: list[LoadedTable]
+    catch_up: CatchUp
+
+    @property
+    def names(self) -> list[str]:
+        return [one.version.name for one in self.built]
+
+    def follow(self) -> None:
+        """Take in what the log has behind them. May fail anywhere and be called again: no revision is written twice."""
+        self.built = self.catch_up(self.built)
+        now = {one.version.name: one.version for one in self.built}
+        for n, table in enumerate(self.loaded):
+            version = now[table.version.name]
+            if version.revision > table.version.revision:
+                self.loaded[n] = self.tables.apply_loaded(table, version)
 
 
 @dataclass
@@ -107,21 +130,21 @@ class Publishing:
             switched = [one for one in built if not is_in_place(self.config, one.version.name)]
             loaded = [self.tables.load(one.version, listener=run.tell) for one in switched]
         self.places |= {table.version.name: table.places[0].words for table in loaded}
-        names = [one.version.name for one in built]
-        if self._writers().inline(names):
-            built = caught_up_under_lock(self, run, built, loaded, catch_up)
+        coming = Coming(self.tables, built, loaded, catch_up)
+        if self._writers().inline(coming.names):
+            caught_up_under_lock(self, run, coming)
         else:
             # Outside first: whoever keeps the live version current is held up only for what comes meanwhile.
-            built, loaded = self.followed(run, built, loaded, catch_up)
-            with self.holding(names):
-                built, loaded = self.followed(run, built, loaded, catch_up)
-                self.prepare(built)
+            coming.follow()
+            with self.holding(coming.names):
+                coming.follow()
+                self.prepare(coming.built)
                 with run.stage("switch"):
-                    self.made_live(run, built, loaded)
+                    self.made_live(run, coming)
                 with run.stage("publish"):
-                    self.models.publish_rebuild(built)
-        self._clean_up(names)
-        return built
+                    self.models.publish_rebuild(coming.built)
+        self._clean_up(coming.names)
+        return coming.built
 
     def rehearse(self, run: Recording, built: Sequence[Built]) -> None:
         """All that comes before a switch, and nothing left of it: loaded tables are dropped."""
@@ -133,32 +156,17 @@ class Publishing:
                 self.tables.load(version, listener=run.tell)
         self._clean_up([version.name for version in apart])
 
-    def made_live(
-        self, run: Recording, built: Sequence[Built], loaded: Sequence[LoadedTable], held: Held | None = None
-    ) -> None:
+    def made_live(self, run: Recording, coming: Coming, held: Held | None = None) -> None:
         """Switch the loaded tables, put right those that are the application's, and tell it where to go on."""
-        assert self.tables is not None
-        own = [one.version for one in built if is_in_place(self.config, one.version.name)]
-        if loaded:
-            positions = {table.version.name: table.version.position for table in loaded}
+        own = [one.version for one in coming.built if is_in_place(self.config, one.version.name)]
+        if coming.loaded:
+            positions = {table.version.name: table.version.position for table in coming.loaded}
             hand_overs = self.handing_over(list(positions))
-            self.tables.switch(loaded, held=held, also=lambda connection: hand_overs.run(connection, positions))
+            coming.tables.switch(
+                coming.loaded, held=held, also=lambda connection: hand_overs.run(connection, positions)
+            )
         if own:
             self.in_place([version.name for version in own]).put(run, own)
-
-    def followed(
-        self, run: Recording, built: Sequence[Built], loaded: Sequence[LoadedTable], catch_up: CatchUp
-    ) -> tuple[Sequence[Built], list[LoadedTable]]:
-        """Versions and their loaded tables with what the log has behind them."""
-        assert self.tables is not None
-        later = catch_up(built)
-        now = {one.version.name: one.version for one in later}
-        moved = []
-        for table in loaded:
-            version = now[table.version.name]
-            behind = version.revision > table.version.revision
-            moved.append(self.tables.apply_loaded(table, version) if behind else table)
-        return later, moved
 
     def prepare(self, built: Sequence[Built]) -> None:
         """Write down what is about to go live."""

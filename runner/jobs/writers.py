@@ -19,6 +19,7 @@ tried again.
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,17 +29,16 @@ from runner.log import Log
 from runner.stats import Noted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from runner.config import Config
     from runner.jobs.context import Recording
-    from runner.jobs.publishing import CatchUp, Publishing
-    from runner.sinks.building import Built
-    from runner.sinks.postgres.port import LoadedTable
+    from runner.jobs.publishing import Coming, Publishing
+    from runner.sinks.postgres.holding import Held
 
 __all__ = ["WriterWish", "Writers", "caught_up_under_lock", "is_handed_over", "is_in_place"]
 
-TRIES = 8
+TRIES = 20
 PAUSE = 0.05
 
 
@@ -131,33 +131,28 @@ class _Behind(Exception):
     """The log cannot get past what was committed before the lock."""
 
 
-def caught_up_under_lock(
-    publishing: Publishing, run: Recording, built: Sequence[Built], loaded: Sequence[LoadedTable], catch_up: CatchUp
-) -> Sequence[Built]:
+def caught_up_under_lock(publishing: Publishing, run: Recording, coming: Coming) -> None:
     """Switch tables that the application writes inline. Raises JobError where its writers cannot be caught up with."""
-    tables = publishing.tables
-    assert tables is not None
-    config, seconds = publishing.config, publishing.wish.max_block
-    names = [one.version.name for one in built]
-    inline = Writers(config, publishing.wish).inline(names)
+    tables, config, seconds = coming.tables, publishing.config, publishing.wish.max_block
+    inline = Writers(config, publishing.wish).inline(coming.names)
     reason = ""
     for attempt in range(TRIES):
         if attempt:
             run.tell(Noted(f"{', '.join(inline)}: the writers go on, the switch is tried again: {reason}"))
-            time.sleep(PAUSE * 2**attempt)
+            time.sleep(min(PAUSE * 2**attempt, seconds) * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
         _synced(config, run, time.monotonic() + 60)
-        built, loaded = publishing.followed(run, built, loaded, catch_up)
-        tables.wait_for_snapshots(loaded)
+        coming.follow()
+        tables.wait_for_snapshots(coming.loaded)
         try:
-            with publishing.holding(names), run.stage("switch"):
+            with publishing.holding(coming.names), run.stage("switch"):
                 until = time.monotonic() + seconds
                 with tables.hold(inline, seconds=seconds) as held:
-                    _past_the_newest(config, run, until)
-                    built, loaded = publishing.followed(run, built, loaded, catch_up)
-                    publishing.prepare(built)
-                    publishing.made_live(run, built, loaded, held)
-                publishing.models.publish_rebuild(built)
-                return built
+                    _past_the_newest(config, run, held, until)
+                    coming.follow()
+                    publishing.prepare(coming.built)
+                    publishing.made_live(run, coming, held)
+                publishing.models.publish_rebuild(coming.built)
+                return
         except (_Behind, PostgresTimeout, LogLocked) as error:
             reason = str(error)
     raise JobError(
@@ -181,8 +176,10 @@ def _synced(config: Config, run: Recording, until: float) -> None:
             return
 
 
-def _past_the_newest(config: Config, run: Recording, until: float) -> None:
-    """Sync until the log has all that is visible in the stores now. Raises _Behind."""
+def _past_the_newest(config: Config, run: Recording, held: Held, until: float) -> None:
+    """Sync until the log has all that is visible in the stores now. Raises _Behind, at once where it is held back by
+    one who waits for this very lock.
+    """
     newest = _places(config)
     while True:
         _synced(config, run, until)
@@ -190,7 +187,7 @@ def _past_the_newest(config: Config, run: Recording, until: float) -> None:
         late = [key for key, was in newest.items() if not now[key].reaches(was)]
         if not late:
             return
-        if time.monotonic() >= until:
+        if time.monotonic() >= until or held.keeps_waiting({pid for key in late for pid in now[key].pids}):
             holders = ", ".join(sorted({who for key in late for who in now[key].holders})) or "nobody that is seen"
             raise _Behind(f"{late[0][0]} cannot be read to its newest event in time; it is held back by {holders}")
         time.sleep(PAUSE / 5)
@@ -204,6 +201,7 @@ class _Reading:
     newest: Any
     behind: int | None
     holders: tuple[str, ...]
+    pids: tuple[int, ...]
 
     def reaches(self, before: _Reading) -> bool:
         """Whether the log has all that was visible before. The newest row may be none that the source reads."""
@@ -223,5 +221,6 @@ def _places(config: Config) -> dict[tuple[str, str], _Reading]:
             mark = marks.get(source.name) or {}
             for one in watermarks(source, mark.get("reader")):
                 holders = tuple(f"process {h.pid} ({h.application})" if h.pid else h.what for h in one.holders)
-                found[one.source, one.tenant] = _Reading(one.after, one.newest, one.behind, holders)
+                pids = tuple(h.pid for h in one.holders if h.pid)
+                found[one.source, one.tenant] = _Reading(one.after, one.newest, one.behind, holders, pids)
     return found

@@ -12,7 +12,7 @@ from runner.sinks.postgres.bookkeeping import opened
 from runner.sinks.postgres.switching import SWITCHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from runner.config.postgres import PostgresReadModelsConfig
     from runner.postgres import AnyConnection
@@ -27,6 +27,12 @@ class Held:
 
     connection: AnyConnection
     until: float
+
+    def keeps_waiting(self, pids: Collection[int]) -> bool:
+        """Whether one of these processes waits for this lock."""
+        with translated("the lock of the live tables"):
+            row = self.connection.execute(SWITCHING["kept_waiting"], {"pids": list(pids)}).fetchone()
+        return row is not None and bool(row[0])
 
 
 @contextmanager
