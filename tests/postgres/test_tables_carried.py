@@ -184,6 +184,18 @@ CASES = {
         " FROM pg_class AS c WHERE relkind = 'v' AND relname IN"
         " ('plain', 'renamed', 'above', 'checked', 'functional', 'either') ORDER BY 1",
     ),
+    "materialised view": Case(
+        "CREATE MATERIALIZED VIEW public.sums (\"of\", total) WITH (fillfactor = 80) AS"
+        " SELECT note, sum(balance) FROM reads.accounts GROUP BY note;"
+        "CREATE UNIQUE INDEX sums_of ON sums (\"of\"); CREATE MATERIALIZED VIEW reads.empty AS TABLE reads.accounts WITH NO DATA;"
+        "CREATE VIEW public.of_sums AS SELECT total FROM sums; GRANT SELECT ON sums TO {role};"
+        "COMMENT ON MATERIALIZED VIEW sums IS 's'; COMMENT ON COLUMN sums.total IS 't';"
+        "CREATE VIEW public.between AS TABLE reads.accounts; CREATE MATERIALIZED VIEW public.far AS TABLE between",
+        "SELECT c.relname, c.relispopulated, c.reloptions::text, pg_get_viewdef(c.oid), c.relacl::text,"
+        " obj_description(c.oid, 'pg_class'), col_description(c.oid, 2), (SELECT string_agg(pg_get_indexdef(indexrelid), ';')"
+        " FROM pg_index WHERE indrelid = c.oid) FROM pg_class AS c WHERE relkind IN ('m', 'v') AND relname IN"
+        " ('sums', 'empty', 'of_sums', 'between', 'far') ORDER BY 1",
+    ),
 }  # fmt: skip
 
 
@@ -243,7 +255,32 @@ def test_views_show_the_new_rows_at_once(published: Published, database: Databas
     assert database.sql(count) == [(21, 21, 42)]
 
 
+def test_materialised_views_show_the_new_rows(published: Published, database: Database) -> None:
+    published.rebuild(SHAPE, ROWS)
+    database.sql(CASES["materialised view"].made.format(role=database.role().name))
+    published.rebuild(SHAPE, {**ROWS, ("b",): (900, "n30")})
+    assert database.sql("SELECT total FROM sums WHERE \"of\" = 'n30'") == [(900,)]
+    assert database.sql("SELECT max(total) FROM of_sums") == [(900,)]
+    # Over a view it is as it was until it is refreshed, as ever.
+    assert database.sql("SELECT count(*) FROM far") == [(20,)]
+    database.sql("REFRESH MATERIALIZED VIEW far; REFRESH MATERIALIZED VIEW CONCURRENTLY sums")
+    assert database.sql("SELECT count(*) FROM far") == [(21,)]
+    left = "SELECT relname FROM pg_class WHERE relkind = 'm' ORDER BY 1"
+    assert [name for (name,) in database.sql(left)] == ["empty", "far", "sums"]
+    # A load that is given up leaves none behind.
+    with published.built(SHAPE, ROWS, 3) as built:
+        published.tables.load(built.version)
+    assert len(database.sql(left)) == 5
+    assert published.tables.drop_former({"accounts": [1]}) == ("reads.accounts__v3",)
+    assert len(database.sql(left)) == 3
+
+
 REFUSED = {
+    "materialised view above another": (
+        "CREATE MATERIALIZED VIEW one AS TABLE reads.accounts; CREATE MATERIALIZED VIEW two AS TABLE one",
+        "materialised view public.two",
+    ),
+    "materialised view of a column that goes": ("CREATE MATERIALIZED VIEW m AS SELECT note FROM reads.accounts", "public.m"),
     "added column": ("ALTER TABLE reads.accounts ADD extra int", "column extra"),
     "other type": ("ALTER TABLE reads.accounts ALTER note TYPE varchar(20)", "column note"),
     "identity": (

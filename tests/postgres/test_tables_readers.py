@@ -36,6 +36,8 @@ def test_readers_through_fifty_switches(database: Database, tmp_path: Path) -> N
     database.sql(
         "CREATE VIEW public.seen AS SELECT * FROM reads.accounts;"
         "CREATE VIEW public.renamed (id, number) AS SELECT aggregate_id, balance FROM reads.accounts;"
+        "CREATE MATERIALIZED VIEW public.kept AS SELECT * FROM reads.accounts;"
+        "CREATE VIEW public.of_kept AS SELECT balance FROM kept;"
         "CREATE VIEW public.above AS SELECT s.balance FROM seen AS s JOIN renamed AS r ON r.id = s.aggregate_id"
     )
     readers = Readers(database, COUNT)
@@ -45,6 +47,8 @@ def test_readers_through_fifty_switches(database: Database, tmp_path: Path) -> N
     readers.read("view, repeatable read", "public.seen", repeatable=True)
     readers.read("renamed columns", "public.renamed", column="number")
     readers.read("view above a view", "public.above", repeatable=True)
+    readers.read("materialised view", "public.kept", fresh=False)
+    readers.read("view of a materialised view", "public.of_kept", repeatable=True, fresh=False)
     readers.checkpoints()
     readers.write("inline writer", "UPDATE reads.accounts SET note = note || 'x' WHERE aggregate_id = 'a3'")
     readers.hold("long reader", "SELECT count(*) FROM reads.accounts", 0.6)

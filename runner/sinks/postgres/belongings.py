@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["BELONGINGS", "Belonging", "Former", "belongings", "former_at", "own_index_statement", "rehearsed"]
 
 BELONGINGS = named_sql("runner.sinks.postgres", "belongings.sql")
-TRIED = ("create", "index", "load", "switch")
+TRIED = ("create", "index", "load", "matview", "switch")
 
 
 @dataclass(frozen=True)

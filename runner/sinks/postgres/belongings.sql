@@ -20,10 +20,18 @@ col AS (
     SELECT a.*, quote_ident(a.attname) AS name, a.attname::text = ANY(%(columns)s) AS stays
     FROM pg_attribute AS a WHERE a.attrelid = %(relid)s AND a.attnum > 0 AND NOT a.attisdropped
 ),
+direct AS (
+    SELECT DISTINCT m.oid, m.relname, m.relowner, m.reloptions, m.relacl, m.reltablespace, m.relispopulated, n.nspname, format('%%I.%%I', n.nspname, m.relname) AS name
+    FROM pg_depend AS d
+    JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    JOIN pg_class AS m ON m.oid = r.ev_class AND m.relkind = 'm'
+    JOIN pg_namespace AS n ON n.oid = m.relnamespace
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %(relid)s
+),
 dependent AS (
     SELECT DISTINCT d.classid, d.objid, d.deptype
     FROM pg_depend AS d, t
-    WHERE (d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid)
+    WHERE (d.refclassid = 'pg_class'::regclass AND (d.refobjid = t.oid OR d.refobjid IN (SELECT m.oid FROM direct AS m)))
         OR (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (
             t.reltype, (SELECT y.typarray FROM pg_type AS y WHERE y.oid = t.reltype)))
 ),
@@ -259,6 +267,34 @@ leaving AS (
         jsonb_build_object('view', v.oid::bigint, 'query', rtrim(pg_get_viewdef(v.oid), ';'))
     FROM view AS v WHERE v.relkind = 'v'
     UNION ALL
+    SELECT 61, 'matview', 'materialised view ' || m.name, '', jsonb_build_object('view', m.oid::bigint,
+        'query', rtrim(pg_get_viewdef(m.oid), ';'), 'schema', m.nspname, 'name', m.relname, 'populated', m.relispopulated,
+        'owner', pg_get_userbyid(m.relowner), 'options', array_to_string(m.reloptions, ', '),
+        'tablespace', (SELECT s.spcname FROM pg_tablespace AS s WHERE s.oid = m.reltablespace),
+        'indexes', (SELECT jsonb_agg(jsonb_build_object('statement', pg_get_indexdef(i.indexrelid), 'kind', 'index',
+                'name', x.relname, 'unique', i.indisunique, 'prefix', format('CREATE %%sINDEX %%I ON %%s ',
+                    CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, x.relname, m.name)))
+            FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = m.oid),
+        'statements', (SELECT jsonb_agg(x.statement) FROM (
+            SELECT format('GRANT %%s ON TABLE %%s TO %%s%%s', g.privilege_type, m.name,
+                CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
+                CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS statement
+            FROM aclexplode(m.relacl) AS g
+            UNION ALL
+            SELECT format('GRANT %%s (%%I) ON TABLE %%s TO %%s', g.privilege_type, a.attname, m.name,
+                CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END)
+            FROM pg_attribute AS a, aclexplode(a.attacl) AS g WHERE a.attrelid = m.oid
+            UNION ALL
+            SELECT format('COMMENT ON MATERIALIZED VIEW %%s IS %%L', m.name, obj_description(m.oid, 'pg_class'))
+            UNION ALL
+            SELECT format('COMMENT ON COLUMN %%s.%%I IS %%L', m.name, a.attname, col_description(m.oid, a.attnum))
+            FROM pg_attribute AS a WHERE a.attrelid = m.oid AND col_description(m.oid, a.attnum) IS NOT NULL
+            UNION ALL
+            SELECT format('ALTER MATERIALIZED VIEW %%s ALTER COLUMN %%I SET STATISTICS %%s', m.name, a.attname, a.attstattarget)
+            FROM pg_attribute AS a WHERE a.attrelid = m.oid AND a.attnum > 0 AND a.attstattarget >= 0
+        ) AS x))
+    FROM direct AS m
+    UNION ALL
     SELECT 63, 'switch', 'function ' || f.oid::regprocedure, pg_get_functiondef(f.oid), '{{"rehearsed": false}}'
     FROM dependent AS d JOIN pg_proc AS f ON d.classid = 'pg_proc'::regclass AND f.oid = d.objid
     WHERE f.prosqlbody IS NOT NULL
@@ -271,6 +307,10 @@ locks AS (
     SELECT 80, 'lock', v.name, format('ALTER VIEW %%s OWNER TO %%I', v.name, pg_get_userbyid(v.relowner)),
         jsonb_build_object('of', v.oid::bigint)
     FROM view AS v WHERE v.relkind = 'v'
+    UNION ALL
+    SELECT 80, 'lock', m.name, format('ALTER MATERIALIZED VIEW %%s OWNER TO %%I', m.name, pg_get_userbyid(m.relowner)),
+        jsonb_build_object('of', m.oid::bigint)
+    FROM direct AS m
     UNION ALL
     SELECT DISTINCT 81, 'lock', o.other, format('LOCK TABLE ONLY %%s IN ACCESS EXCLUSIVE MODE', o.other),
         jsonb_build_object('of', o.relation::bigint)
@@ -335,7 +375,7 @@ refused AS (
     UNION ALL
     SELECT 93, 'refuse', CASE v.relkind WHEN 'm' THEN 'materialised view ' ELSE 'a rule of ' END || v.name,
         'it reads the table and cannot be pointed to another; drop it before, and make it again after', NULL
-    FROM view AS v WHERE v.relkind <> 'v'
+    FROM view AS v WHERE v.relkind <> 'v' AND v.oid NOT IN (SELECT m.oid FROM direct AS m)
     UNION ALL
     SELECT 94, 'refuse', 'security label of ' || l.provider, 'it is not carried over; remove it', NULL
     FROM pg_seclabel AS l WHERE l.classoid = 'pg_class'::regclass AND l.objoid = %(relid)s
@@ -404,6 +444,27 @@ LEFT JOIN pg_constraint AS k ON d.classid = 'pg_constraint'::regclass AND k.oid 
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %(relid)s
     AND ((r.oid IS NOT NULL AND r.ev_class <> %(relid)s) OR (p.oid IS NOT NULL AND p.polrelid <> %(relid)s)
         OR (k.oid IS NOT NULL AND k.conrelid <> %(relid)s) OR d.classid = 'pg_proc'::regclass);
+
+-- name: over
+-- Materialised views that were made over a table that is not live.
+SELECT DISTINCT n.nspname, c.relname, c.relispopulated
+FROM pg_depend AS d
+JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+JOIN pg_class AS c ON c.oid = r.ev_class AND c.relkind = 'm'
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %(relid)s;
+
+-- name: default_grants
+-- What others were given on a relation that was made just now.
+SELECT DISTINCT format('REVOKE ALL ON TABLE %%I.%%I FROM %%s', n.nspname, c.relname,
+    CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END)
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace, aclexplode(c.relacl) AS g
+WHERE n.nspname = %(schema)s AND c.relname = %(name)s AND g.grantee <> c.relowner;
+
+-- name: indexes_of
+SELECT x.relname FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
+JOIN pg_class AS c ON c.oid = i.indrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = %(name)s;
 
 -- name: view_columns
 SELECT array_agg((a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation)::text ORDER BY a.attnum)

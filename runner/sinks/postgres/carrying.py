@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from runner.postgres import SQL, Identifier, Jsonb, named_sql, qualified
 from runner.sinks.postgres.belongings import BELONGINGS, belongings, own_index_statement
 from runner.sinks.postgres.bookkeeping import BOOKS
+from runner.sinks.postgres.matviews import missing as missing_views
+from runner.sinks.postgres.matviews import remake
 from runner.sinks.postgres.names import versioned
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ def prepare(
             with connection.transaction():
                 connection.execute(SQL("SET LOCAL search_path = {}").format(Identifier(one.place.schema)))
                 _carry(connection, one, item)
+        if "load" in phases:
+            remake(connection, one.place, one.version, one.relid, one.relname, items)
         names = {versioned(i.detail["name"], one.version): i.detail["name"] for i in items if i.phase == "index"}
         one = replace(one, names={**one.names, **names})
     connection.execute(BOOKS["note_names"], {"relid": one.relid, "names": Jsonb(dict(one.names))})
@@ -73,7 +77,8 @@ def missing(connection: AnyConnection, one: Incoming, items: Sequence[Belonging]
             return item.detail["constraint"] not in constraints
         return item.phase == "load" and item.detail["not_null"] not in not_null
 
-    return tuple(item for item in items if lacks(item) or item.phase == "create")
+    views = missing_views(connection, one.version, one.relid, items)
+    return tuple(item for item in items if lacks(item) or item.phase == "create" or item in views)
 
 
 def _carry(connection: AnyConnection, one: Incoming, item: Belonging) -> None:

@@ -8,6 +8,7 @@ from runner.errors import PostgresError
 from runner.postgres import qualified, translated
 from runner.sinks.postgres.bookkeeping import BOOKS
 from runner.sinks.postgres.carrying import TABLES
+from runner.sinks.postgres.matviews import drop_unused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -32,6 +33,7 @@ def drop_former(connection: AnyConnection, kept: Mapping[str, Collection[int]]) 
             try:
                 with translated(f"{schema}.{relname}"), connection.transaction():
                     connection.execute("SET LOCAL lock_timeout = '200ms'")
+                    drop_unused(connection, relid, version)
                     connection.execute(TABLES["drop"].format(table=qualified(schema, relname)))
                     connection.execute(BOOKS["forget_table"], {"relid": relid})
             except PostgresError:

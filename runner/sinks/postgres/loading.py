@@ -18,6 +18,7 @@ from runner.postgres.copy_in import copy_in
 from runner.sinks.postgres.belongings import BELONGINGS, former_at
 from runner.sinks.postgres.bookkeeping import BOOKS, checkpoint, ensure, known, note, opened
 from runner.sinks.postgres.carrying import TABLES, Incoming, prepare
+from runner.sinks.postgres.matviews import drop_unused
 from runner.sinks.postgres.names import versioned
 from runner.sinks.saved import partition_rows
 from runner.stats import Noted
@@ -150,6 +151,7 @@ def _begun(
                 if rows:
                     listener(Noted(f"{place.words}: {len(rows)} of {len(digests)} partitions are loaded already"))
                 return have.relid, {partition for partition, _ in rows}
+            drop_unused(connection, have.relid, version.number)
             connection.execute(TABLES["drop"].format(table=qualified(place.schema, have.relname)))
         if have is not None:
             connection.execute(BOOKS["forget_table"], {"relid": have.relid})

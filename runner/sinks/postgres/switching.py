@@ -24,6 +24,7 @@ from runner.postgres import SQL, Identifier, Jsonb, Literal, named_sql, qualifie
 from runner.sinks.postgres.belongings import BELONGINGS, Belonging, Former, belongings, former_at
 from runner.sinks.postgres.bookkeeping import BOOKS
 from runner.sinks.postgres.carrying import TABLES, Incoming, missing, prepare
+from runner.sinks.postgres.matviews import exchange
 from runner.sinks.postgres.names import fitted, versioned
 from runner.sinks.postgres.waiting import Deadline, wait_for_long_holders, wait_for_snapshots
 from runner.steps import reached
@@ -112,7 +113,7 @@ def switch_in(connection: AnyConnection, plan: Plan, timeouts: SwitchTimeouts) -
         if plan != _again(plan, found):
             raise PostgresTimeout("what hangs on the table changed just now", sqlstate=RETRIED[0])
         for one, (_, items) in zip(plan.incoming, found, strict=True):
-            if lacks := missing(connection, one, [i for i in items if i.phase in ("index", "load")]):
+            if lacks := missing(connection, one, [i for i in items if i.phase in ("index", "load", "matview")]):
                 raise ReadModelError(f"{one.place.words} got {lacks[0].name} just now", hint="run it again")
         reached("switch.2")
         after: list[Belonging] = []
@@ -184,7 +185,10 @@ def _carried(
         _rename_own(connection, schema, former.relid, {}, former.version)
     connection.execute(TABLES["rename"].format(table=qualified(schema, one.relname), name=Identifier(one.place.table)))
     _rename_own(connection, schema, one.relid, one.names, None)
+    drops = exchange(connection, one.version, items)
     _all(connection, [i for i in items if i.phase == "switch"])
+    for drop in drops:
+        connection.execute(drop)
     if former is not None and former.version == one.version:
         connection.execute(TABLES["drop"].format(table=qualified(schema, fitted(one.place.table, f"__{former.relid}"))))
         connection.execute(BOOKS["forget_table"], {"relid": former.relid})

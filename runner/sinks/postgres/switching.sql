@@ -10,6 +10,9 @@ SELECT set_config('lock_timeout', greatest(
 -- name: lock_table
 LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE
 
+-- name: kept_waiting
+SELECT coalesce(bool_or(pg_backend_pid() = ANY(pg_blocking_pids(pid))), false) FROM unnest(%(pids)s::int[]) AS pid;
+
 -- name: hold_table
 LOCK TABLE ONLY {table} IN SHARE ROW EXCLUSIVE MODE;
 
@@ -22,7 +25,7 @@ WITH RECURSIVE above AS (
     FROM above AS a
     JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.relid AND d.classid = 'pg_rewrite'::regclass
     JOIN pg_rewrite AS r ON r.oid = d.objid
-    JOIN pg_class AS c ON c.oid = r.ev_class AND c.relkind = 'v'
+    JOIN pg_class AS c ON c.oid = r.ev_class AND c.relkind IN ('v', 'm')
     WHERE r.ev_class <> a.relid AND a.depth < 50
 )
 SELECT relid::bigint FROM above WHERE depth > 0 GROUP BY relid ORDER BY max(depth) DESC, relid;
