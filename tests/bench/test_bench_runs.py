@@ -41,6 +41,21 @@ def test_replay_compares_and_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_postgres_is_compared_and_answers(tmp_path: Path) -> None:
+    options = ("--events", "20_000", "--rounds", "1", "--library-events", "2_000", "--json")
+    found = run("postgres.py", *options, out=tmp_path)
+    assert (found["events"], found["rows"], found["library_events"]) == (20_000, 10_000, 2_000)
+    seconds = found["seconds"]
+    for ratio, (over, under) in {
+        "sync_time_over_copy": ("sync", "copy_to_nowhere"),
+        "load_time_over_copy": ("load", "copy_in"),
+        "job_over_cursor_loop": ("cursor_loop", "job"),
+        "read_over_eventsourcing": ("library", "library_sync"),
+    }.items():
+        assert found["ratios"][ratio] == pytest.approx(seconds[over] / seconds[under], rel=0.1, abs=0.02)
+
+
+@pytest.mark.slow
 def test_a_rebuild_under_a_memory_limit(tmp_path: Path) -> None:
     found = run("large.py", "--events", "100_000", "--limit-mb", "2000", out=tmp_path)
     assert (found["events"], found["rows"]) == (100_000, 5_000)

@@ -36,6 +36,9 @@ LAST_MICROSECOND = 253_402_300_799_999_999
 FIRST_MICROSECOND = -62_135_596_800_000_000
 """The first and the last microsecond that Python's calendar has."""
 INFINITE_TIME = "recorded_at: it is infinite"
+# Given as numbers, pyarrow would look for a module that is not installed at each call, for half a millisecond.
+_ZERO = pa.scalar(0, pa.int64())
+_FIRST, _LAST = pa.scalar(FIRST_MICROSECOND, pa.int64()), pa.scalar(LAST_MICROSECOND, pa.int64())
 
 
 class Fields:
@@ -168,7 +171,7 @@ class Fields:
                 piece = pa.array([part.constant] * self._n, pa.large_utf8())
             else:
                 piece = self._part(part, doubtful)
-                empty = pc.fill_null(pc.equal(pc.binary_length(piece), 0), False)
+                empty = pc.fill_null(pc.equal(pc.binary_length(piece), _ZERO), False)
                 if part.optional:
                     piece = pc.if_else(empty, nothing, piece) if pc.any(empty).as_py() else piece
                 else:
@@ -185,7 +188,7 @@ class Fields:
         texts = self._joined(mapping, self.doubtful)
         if texts.null_count:
             texts = pc.fill_null(texts, instead)
-        self.doubtful |= pc.equal(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False)
+        self.doubtful |= pc.equal(pc.binary_length(texts), _ZERO).to_numpy(zero_copy_only=False)
         return texts
 
     def tenant(self) -> pa.Array:
@@ -200,7 +203,7 @@ class Fields:
             within = pc.binary_join_element_wise(
                 pa.scalar(store.tenant, pa.large_utf8()), texts, pa.scalar("/", pa.large_utf8())
             )
-            texts = pc.if_else(pc.equal(pc.binary_length(texts), 0), store.tenant, within).cast(pa.large_utf8())
+            texts = pc.if_else(pc.equal(pc.binary_length(texts), _ZERO), store.tenant, within).cast(pa.large_utf8())
         separated = pc.match_substring(texts, "\x1f").to_numpy(zero_copy_only=False)
         for row in np.flatnonzero(separated):
             self.reasons[int(row)] = "tenant holds the unit separator (U+001F)"
@@ -214,7 +217,7 @@ class Fields:
         if len(part.paths) == 1 and len(part.paths[0]) == 1:
             column = self.column(part.paths[0][0])
             if column.type == pa.int64():
-                negative = pc.fill_null(pc.less(column, 0), False).to_numpy(zero_copy_only=False)
+                negative = pc.fill_null(pc.less(column, _ZERO), False).to_numpy(zero_copy_only=False)
                 self.doubtful |= negative
                 if not part.optional and column.null_count:
                     self.doubtful |= column.is_null().to_numpy(zero_copy_only=False)
@@ -251,7 +254,7 @@ class Fields:
             column = self.column(part.paths[0][0])
             if pa.types.is_timestamp(column.type):
                 numbers = column.cast(pa.int64())
-                beyond = pc.or_(pc.greater(numbers, LAST_MICROSECOND), pc.less(numbers, FIRST_MICROSECOND))
+                beyond = pc.or_(pc.greater(numbers, _LAST), pc.less(numbers, _FIRST))
                 self.doubtful |= pc.fill_null(beyond, False).to_numpy(zero_copy_only=False)
                 if column.null_count:
                     self._absent_times(part.paths[0][0], column, needed=not part.optional)
