@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runner.authoring.definition import ProjectionDefinition
     from runner.config.model import Config
 
-__all__ = ["load_definitions"]
+__all__ = ["import_beside", "load_definitions"]
 
 
 def load_definitions(config: Config, names: Sequence[str] | None = None) -> list[ProjectionDefinition]:
@@ -48,11 +48,8 @@ def load_definitions(config: Config, names: Sequence[str] | None = None) -> list
 
 def _imported(config: Config, name: str) -> ModuleType:
     root = str(config.root)
-    if sys.path[:1] != [root]:
-        sys.path[:] = [root, *(place for place in sys.path if place != root)]
-    _forget_namesakes(name, config.root)
     try:
-        return importlib.import_module(name)
+        return import_beside(config.root, name)
     except RunnerError:
         raise
     except ModuleNotFoundError as error:
@@ -62,6 +59,15 @@ def _imported(config: Config, name: str) -> ModuleType:
         raise _failed(name, error) from error
     except Exception as error:
         raise _failed(name, error) from error
+
+
+def import_beside(directory: Path, name: str) -> ModuleType:
+    """Import a module with the directory of runner.toml first on the import path. Raises whatever the module does."""
+    root = str(directory)
+    if sys.path[:1] != [root]:
+        sys.path[:] = [root, *(place for place in sys.path if place != root)]
+    _forget_namesakes(name, directory)
+    return importlib.import_module(name)
 
 
 def _forget_namesakes(name: str, root: Path) -> None:

@@ -99,7 +99,7 @@ def read_postgres_source(name: str, table: Table, root: Path) -> PostgresSourceC
     namespace = table.text("namespace") if table.has("namespace") else None
     if namespace is not None and "\x1f" in namespace:
         raise table.wrong("namespace", "holds the unit separator (U+001F)")
-    made = PostgresSourceConfig(name, connection, read_store(table), namespace)
+    made = PostgresSourceConfig(name, connection, read_store(table, root), namespace)
     table.done()
     return made
 

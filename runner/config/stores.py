@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path as Directory
 from typing import TYPE_CHECKING, Any, Literal
 
 from runner.config.sources import read_field, read_path, read_time
@@ -94,9 +95,11 @@ class StoreConfig:
     channels: tuple[str, ...] = ()
     on_bad_line: Literal["stop", "reject"] = "stop"
     limits: Limits = Limits()
+    root: Directory = Directory()
+    """The directory of runner.toml, where the module of ``decode`` may lie."""
 
 
-def read_store(table: Table) -> StoreConfig:
+def read_store(table: Table, root: Directory) -> StoreConfig:
     """The keys of a store, taken from its table. Raises ConfigError."""
     preset = table.choice("preset", "", STORES)
     custom = preset == "custom"
@@ -135,6 +138,7 @@ def read_store(table: Table) -> StoreConfig:
         channels=table.texts("notify_channel"),
         on_bad_line=table.choice("on_bad_line", "stop", ("stop", "reject")),
         limits=_limits(table),
+        root=root,
     )
     if made.aggregates and preset != "eventsourcing-dcb":
         raise table.wrong("aggregates", "goes with a store whose events have tags", "streams takes patterns of streams")

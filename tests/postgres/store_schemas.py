@@ -14,7 +14,8 @@ CREATE TABLE mt_streams (
 );
 CREATE TABLE mt_events (
     seq_id bigint NOT NULL PRIMARY KEY, id uuid NOT NULL DEFAULT gen_random_uuid(), stream_id {id},
-    version bigint NOT NULL, data jsonb NOT NULL, type varchar(500) NOT NULL, timestamp timestamptz NOT NULL DEFAULT now(),
+    version bigint NOT NULL, data jsonb NOT NULL, type varchar(500) NOT NULL,
+    timestamp timestamptz NOT NULL DEFAULT now(),
     tenant_id varchar DEFAULT '*DEFAULT*', mt_dotnet_type varchar, headers jsonb, is_archived bool DEFAULT false
 );
 CREATE SEQUENCE mt_events_sequence OWNED BY mt_events.seq_id;
@@ -31,9 +32,9 @@ AXON = """
 CREATE SEQUENCE domain_event_entry_seq START 1 INCREMENT 50;
 CREATE TABLE domain_event_entry (
     global_index bigint NOT NULL PRIMARY KEY, aggregate_identifier varchar(255) NOT NULL,
-    sequence_number bigint NOT NULL, type varchar(255), event_identifier varchar(255) NOT NULL UNIQUE, meta_data {blob}, payload {blob} NOT NULL,
-    payload_revision varchar(255), payload_type varchar(255) NOT NULL, time_stamp varchar(255) NOT NULL,
-    UNIQUE (aggregate_identifier, sequence_number)
+    sequence_number bigint NOT NULL, type varchar(255), event_identifier varchar(255) NOT NULL UNIQUE,
+    meta_data {blob}, payload {blob} NOT NULL, payload_revision varchar(255), payload_type varchar(255) NOT NULL,
+    time_stamp varchar(255) NOT NULL, UNIQUE (aggregate_identifier, sequence_number)
 );
 CREATE TABLE snapshot_event_entry (
     aggregate_identifier varchar(255) NOT NULL, sequence_number bigint NOT NULL, type varchar(255) NOT NULL,

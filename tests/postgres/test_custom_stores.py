@@ -159,7 +159,7 @@ def test_query(database: Database, tmp_path: Path) -> None:
     ):
         with pytest.raises(RunnerError):
             read(database, **{**keys, "query": hostile})
-    with pytest.raises(RunnerError, match="read-only|data-modifying"):
+    with pytest.raises(RunnerError, match=r"read-only|data-modifying"):
         read(
             database, **{**keys, "query": "WITH d AS (DELETE FROM events RETURNING *) SELECT id, no, type, data FROM d"}
         )
@@ -253,7 +253,7 @@ def test_hostile_values(database: Database, tmp_path: Path) -> None:
 
 
 def test_nul_escapes(database: Database) -> None:
-    """json keeps what jsonb refuses: an escaped NUL is no text that an id may hold; in a payload it is the text's own."""
+    """json keeps what jsonb refuses: an escaped NUL is no text that an id may hold; in a payload it stays as it is."""
     database.sql(TABLE.format(data="json", time="timestamptz"))
     database.sql(r"""INSERT INTO events (stream, version, type, data) VALUES ('a', 1, 't', '{"id": "x\u0000y"}')""")
     events, _ = read(database, **PLAIN)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from store_schemas import SCHEMAS
-from stores_of_libraries import read
+from stores_of_libraries import Project, read
 
-from runner.errors import SourceError
+from runner.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fixtures_postgres import Database
 
 A, B = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
@@ -45,8 +47,8 @@ def test_marten_of_former_versions(database: Database) -> None:
     """Without the columns for tenants and archives, times without a zone."""
     database.sql("""
         CREATE TABLE mt_streams (id uuid PRIMARY KEY, type varchar(100), version integer NOT NULL);
-        CREATE TABLE mt_events (seq_id bigint PRIMARY KEY, id uuid, stream_id uuid, version integer NOT NULL, data jsonb,
-                                type varchar(100), timestamp timestamptz DEFAULT now())""")
+        CREATE TABLE mt_events (seq_id bigint PRIMARY KEY, id uuid, stream_id uuid, version integer NOT NULL,
+                                data jsonb, type varchar(100), timestamp timestamptz DEFAULT now())""")
     database.sql(f"""INSERT INTO mt_events VALUES (1, gen_random_uuid(), '{A}', 1, '{{}}', 'opened')""")
     assert brief(read(database, preset="marten", tail="serialised")[0]) == [(A, 1, "opened", {})]
 
@@ -55,7 +57,8 @@ def test_spatie(database: Database) -> None:
     """Events outside of an aggregate share one stream, in which there are no versions."""
     database.sql(SCHEMAS["spatie"])
     database.sql(f"""
-        INSERT INTO stored_events (aggregate_uuid, aggregate_version, event_class, event_properties, meta_data, created_at)
+        INSERT INTO stored_events
+            (aggregate_uuid, aggregate_version, event_class, event_properties, meta_data, created_at)
         VALUES ('{A}', 1, 'App\\Events\\MoneyAdded', '{{"amount": 5}}', '{{}}', '2026-01-02 12:30:15'),
                (NULL, NULL, 'App\\Events\\MoneyAdded', '{{"amount": 6}}', '{{}}', '2026-01-02 12:30:15'),
                ('{A}', NULL, 'App\\Events\\Noted', '[]', '{{}}', '2026-01-02 12:30:15')""")
@@ -108,6 +111,24 @@ def test_axon_as_xml(database: Database) -> None:
         read(database, preset="axon", tail="serialised")
     events, _ = read(database, preset="axon", tail="serialised", decode="test_store_presets:from_xml")
     assert brief(events) == [("a", 0, "com.shop.Ordered", {"com.shop.Ordered": 7})]
+
+
+def test_hooks_lie_beside_runner_toml(database: Database, tmp_path: Path) -> None:
+    database.sql(SCHEMAS["axon"].format(blob="bytea"))
+    database.sql("""
+        INSERT INTO domain_event_entry (global_index, aggregate_identifier, sequence_number, event_identifier, payload,
+                                        payload_type, time_stamp)
+        VALUES (1, 'a', 0, 'e', '<n/>', 'T', '2026-01-02T12:30:15Z'),
+               (2, 'a', 1, 'f', '<m/>', 'T', '2026-01-02T12:30:15Z')""")
+    keys = {"preset": "axon", "url_env": database.env, "tail": "serialised", "decode": "my_payloads:decode"}
+    project = Project(tmp_path, store=keys)
+    with pytest.raises(ConfigError, match="my_payloads cannot be imported"):
+        project.sync()
+    hook = "def decode(type, octets):\n    return {'type': type, 'text': {b'<n/>': 'n'}[octets]}\n"
+    (tmp_path / "my_payloads.py").write_text(hook)
+    with pytest.raises(SourceError, match=r"position 2: payload: decode failed: KeyError: b'<m/>'"):
+        project.sync()
+    assert [e["payload"] for e in project.events()] == [{"type": "T", "text": "n"}]
 
 
 def from_xml(type_: str, octets: bytes) -> dict[str, int]:

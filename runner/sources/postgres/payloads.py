@@ -8,7 +8,6 @@ each. What is neither is named with what is needed: an encrypted payload begins 
 from __future__ import annotations
 
 import gzip
-import importlib
 import json
 import zlib
 from dataclasses import dataclass
@@ -18,13 +17,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from runner.config.definitions import import_beside
 from runner.errors import ConfigError
 from runner.kernels.hash import text_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import numpy.typing as npt
+
+    from runner.config.stores import StoreConfig
 
 __all__ = ["Decoded", "Decoder"]
 
@@ -44,14 +47,14 @@ class Decoded:
 
 
 class Decoder:
-    """Turns cells of one column into texts.
-
-    encoding: "auto" takes JSON and inflates what begins like zlib or gzip. hook: "module:function" or "".
+    """Turns cells of one column into texts. The encoding "auto" takes JSON and inflates what begins like zlib or
+    gzip.
     """
 
-    def __init__(self, where: str, encoding: str = "auto", hook: str = "") -> None:
-        self._where, self._encoding = where, encoding
-        self._hook: Callable[[str, bytes], Any] | None = _loaded(where, hook) if hook else None
+    def __init__(self, where: str, config: StoreConfig) -> None:
+        self._where, self._encoding = where, config.encoding
+        hook = config.decode
+        self._hook: Callable[[str, bytes], Any] | None = _loaded(where, hook, config.root) if hook else None
 
     def decode(self, column: pa.Array, types: Callable[[], pa.Array]) -> Decoded:
         """The texts of a column of text or bytes; null is "" without a reason. types: of the events, for a hook."""
@@ -107,13 +110,13 @@ class Decoder:
         return Decoded(*_as_text(pa.array(out, pa.large_binary()), reasons))
 
 
-def _loaded(where: str, hook: str) -> Callable[[str, bytes], Any]:
+def _loaded(where: str, hook: str, root: Path) -> Callable[[str, bytes], Any]:
     module, _, name = hook.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
+        found = getattr(import_beside(root, module), name, None)
+    except Exception as error:  # whatever the author's module does
         raise ConfigError(
-            f"{where}: decode = {hook!r}: {module} cannot be imported: {error}",
+            f"{where}: decode = {hook!r}: {module} cannot be imported: {type(error).__name__}: {error}",
             hint="modules beside runner.toml and installed ones are found",
         ) from None
     if not callable(found):

@@ -133,7 +133,7 @@ class _Estimate:
         n = sum(batch.num_rows for batch in taken)
         if not n:
             return 0, 0, 0.0
-        arranger = Arranger(store, self._statement, Decoder(self._where, store.config.encoding, store.config.decode))
+        arranger = Arranger(store, self._statement, Decoder(self._where, store.config))
         begun = time.perf_counter()
         events = [arranger.arrange(batch).events for batch in taken]
         arranging = time.perf_counter() - begun

@@ -76,7 +76,7 @@ class StoreReading:
         self.store, self._where = store, f"[sources.{store.source}]"
         self._connection, self._extraction = connection, extraction
         self._statement = Statement(store)
-        decoder = Decoder(self._where, store.config.encoding, store.config.decode)
+        decoder = Decoder(self._where, store.config)
         self._arranger = Arranger(store, self._statement, decoder)
         self._mark = mark.of(described(store), self._where)
         self._left_out = dict(mark.left_out)
