@@ -14,13 +14,15 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tail_cases import PLAIN, Clock, Reader, check, committed, write
+from tail_cases import PLAIN, Clock, Reader, check, committed, relation, write
 
 from runner.errors import ConfigError, SourceError
 from runner.postgres import Identifier
 from runner.sources.postgres.tail import Relation, TailConfig, gaps
 from runner.sources.postgres.tail.choose import tail_for
+from runner.sources.postgres.tail.durability import Durability
 from runner.sources.postgres.tail.gaps import OpenGaps, positions_of, ranges_of
+from runner.sources.postgres.tail.identity import StoreIdentity
 
 if TYPE_CHECKING:
     from fixtures_postgres import Database
@@ -202,13 +204,13 @@ def test_a_fence_is_refused_where_it_does_not_hold(database: Database) -> None:
 def test_wrong_rules_are_refused() -> None:
     one = Relation("[sources.x]", Identifier("events"), ("pos",))
     two = Relation("[sources.x]", Identifier("events"), ("a", "b"))
-    for rule, relation, words in (
+    for rule, rows, words in (
         ("xid", one, "transaction's column"),
         ("gaps", two, "two order the rows"),
         ("x", one, "x"),
     ):
         with pytest.raises(ConfigError, match=words):
-            tail_for(TailConfig(rule), relation, None)
+            tail_for(TailConfig(rule), rows, None)
 
 
 def test_alter_sequence_makes_sessions_drop_their_blocks(each_database: Database) -> None:
@@ -282,3 +284,60 @@ def test_serialised_appends_are_settled_as_they_are_seen(database: Database) -> 
         settled = reader.step()
         assert settled.words == "exact: appends lock the table"
         check(reader, committed(database))
+
+
+@pytest.mark.parametrize("rule", ["gaps", "sessions"])
+def test_a_copied_table_is_read_by_time(database: Database, rule: str) -> None:
+    """Its positions were not drawn from its sequence, so no lock tells who writes."""
+    database.sql(
+        PLAIN.replace("ALWAYS", "BY DEFAULT") + "; ALTER SEQUENCE events_pos_seq CACHE 2" * (rule == "sessions")
+    )
+    clock = Clock()
+    with closing(Reader(database, rule, clock=clock)) as reader, closing(database.connect()) as slow:
+        slow.autocommit = False
+        write(slow, "slow", pos=1)
+        database.sql("INSERT INTO events (pos, agg, version) VALUES (2, 'quick', 1)")
+        settled = reader.step()
+        assert "by time" in settled.words
+        assert "the table is a copy" in settled.words
+        assert reader.positions == []
+        clock.move(seconds=10)
+        reader.again()
+        reader.step()
+        assert reader.positions == [2]
+        slow.commit()
+        reader.again()
+        reader.step()
+        assert reader.positions == [2, 1]
+        # From here on the sequence is used.
+        database.sql("SELECT setval('events_pos_seq', 100)")
+        write(slow, "drawn")
+        slow.commit()
+        slow.close()
+        wait_until_gone(database, 0)
+        settled = reader.step()
+        assert "by time" not in settled.words
+        check(reader, committed(database))
+
+
+def test_a_role_that_may_only_select(each_database: Database) -> None:
+    """Other roles' sessions show no state, the sequence no value: the rules are as safe, and holders are named."""
+    each_database.sql(PLAIN)
+    role = each_database.role("GRANT SELECT ON events TO {role}")
+    with closing(Reader(each_database, "gaps")) as reader, closing(each_database.connect(application_name="b")) as slow:
+        reader.looking.close()
+        reader.looking = psycopg.connect(role.url, autocommit=True)
+        StoreIdentity.read(reader.looking, relation())
+        durability = Durability(reader.looking, "[sources.x]")
+        slow.autocommit = False
+        write(slow, "slow")
+        with each_database.connect() as quick:
+            write(quick, "quick")
+        (holder,) = reader.step().holders
+        assert (holder.pid, holder.application) == (slow.info.backend_pid, "b")
+        assert "pg_read_all_stats" in holder.what
+        slow.commit()
+        reader.step()
+        durability.note()
+        durability.wait(30)
+        check(reader, committed(each_database))

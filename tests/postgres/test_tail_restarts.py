@@ -17,7 +17,7 @@ import pytest
 from fixtures_postgres import Database
 from tail_cases import PAIRS, PLAIN, WITH_TRANSACTION, Clock, Reader, check, committed, relation, write
 
-from runner.errors import PostgresError, PostgresTimeout, SourceChanged, SourceError
+from runner.errors import PostgresError, PostgresTimeout, PostgresUnavailable, SourceChanged, SourceError
 from runner.sources.postgres.tail.durability import Durability
 from runner.sources.postgres.tail.identity import StoreIdentity, check_tail, comparable
 
@@ -96,7 +96,7 @@ def test_a_restart_voids_notes_about_sessions(own: Database) -> None:
 
 
 def test_a_crash_of_one_backend_ends_the_connection_that_looks(own: Database) -> None:
-    """The server starts anew without a new start time; what was noted and not published is not relied on."""
+    """The server starts anew without a new start time; it is told all the same."""
     own.sql(PLAIN)
     reader = Reader(own, "gaps")
     victim = own.connect()
@@ -105,7 +105,9 @@ def test_a_crash_of_one_backend_ends_the_connection_that_looks(own: Database) ->
     reader.step()
     durability = Durability(reader.looking, "[sources.x]")
     started = own.sql("SELECT pg_postmaster_start_time()")
+    identity = StoreIdentity.read(reader.looking, relation())
     os.kill(victim.info.backend_pid, signal.SIGKILL)
+    victim.close()
     deadline = time.monotonic() + 30
 
     def note_until_it_breaks() -> None:
@@ -122,10 +124,16 @@ def test_a_crash_of_one_backend_ends_the_connection_that_looks(own: Database) ->
         except psycopg.OperationalError:
             assert time.monotonic() < deadline
             time.sleep(0.1)
+    # As a pooler does it: another server connection, unseen.
+    with own.connect() as other:
+        durability._connection = other
+        with pytest.raises(PostgresUnavailable, match="was restarted while rows were read"):
+            durability.note()
     reader.again()
     with own.connect() as quick:
         write(quick, "quick", 2)
     reader.step()
+    assert StoreIdentity.read(reader.looking, relation()).changes(identity) == ("the server was restarted",)
     check(reader, committed(own))
     reader.close()
 

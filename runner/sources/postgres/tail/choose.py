@@ -131,7 +131,7 @@ class ChosenTail:
             raise SourceError(f"{self._relation.where}: looking at the tail needs a connection in autocommit")
         with translated(self._relation.where):
             facts = facts_of(connection, self._relation, self._config.sequence)
-            self._choose(facts)
+            self._choose(connection, facts)
             came = self._attached(connection, facts)
             found = self._rule.look(connection, facts)
             late = np.union1d(came, self._asked_again(connection))
@@ -145,7 +145,7 @@ class ChosenTail:
                 words=self.words,
             )
 
-    def _choose(self, facts: Facts) -> None:
+    def _choose(self, connection: AnyConnection, facts: Facts) -> None:
         """By time where the writers cannot be seen from here; the rule asked for again once they can."""
         self._reason = ""
         if facts.standby and self._config.rule in ("gaps", "sessions"):
@@ -158,11 +158,18 @@ class ChosenTail:
             )
         elif facts.subscribed and self._config.rule != "time":
             self._reason = "the rows come by logical replication, without their writers"
+        elif self._config.rule in ("gaps", "sessions") and self._fence().copied(connection, facts):
+            self._reason = "the newest position was not drawn from the column's sequence: the table is a copy"
         name = "time" if self._reason else self._config.rule
         if name != self._name:
             last = None if self._last is None else (self._last,)
             self._rule = self._make(name, {"upto": last if name == "time" else self._last})
             self._name = name
+
+    def _fence(self) -> FenceRule:
+        rule = self._rule if self._name == self._config.rule else self._make(self._config.rule, {})
+        assert isinstance(rule, FenceRule)
+        return rule
 
     def _asked_again(self, connection: AnyConnection) -> npt.NDArray[np.int64]:
         """The positions of open gaps that are visible by now."""

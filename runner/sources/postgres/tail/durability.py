@@ -7,9 +7,9 @@ durable.
    records of all rows that were visible stand before that point.
 3. Publish when the *flushed* point has reached the noted one. Then a crash cannot take any of those rows back.
 
-Both points must be asked on one connection that has been open since before the reading: a crash of the server ends it,
-so an answer on it says that no crash lay between. (Asked on a new connection, a flushed point could have reached the
-noted one in another life of the log.)
+Between reading and publishing no crash may lie: a flushed point could have reached the noted one in another life of the
+log. So the server says with each answer since when it has run without a crash, which must be as it was before the
+reading.
 
 A commit that waits for its flush is flushed when it becomes visible, and what an asynchronous commit left follows
 within about three times ``wal_writer_delay``. But behind the last commit stands what open transactions have written,
@@ -26,7 +26,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from runner.errors import PostgresTimeout
+from runner.errors import PostgresTimeout, PostgresUnavailable
 from runner.postgres import translated
 from runner.sources.postgres.tail.facts import STATEMENTS
 
@@ -41,28 +41,43 @@ NUDGE_AFTER = 0.1
 
 
 class Durability:
-    """For one connection: that of ``Tail.look``, open since before the rows were read. where: for messages."""
+    """Made before rows are read. where: for messages. Raises PostgresError, PostgresUnavailable where the server has
+    crashed since.
+    """
 
     def __init__(self, connection: AnyConnection, where: str) -> None:
         self._connection, self._where = connection, where
         self._noted: str | None = None
+        self._life = ""
+        self.note()
+        self._noted = None
 
     def note(self) -> None:
-        """What has been read until now is to be waited for. Raises PostgresError: also where the server has crashed
-        since.
-        """
+        """What has been read until now is to be waited for."""
         with translated(self._where):
             row = self._connection.execute(STATEMENTS["inserted"]).fetchone()
-        self._noted = None if row is None else row[0]
+        assert row is not None
+        self._check(row[1])
+        self._noted = row[0]
 
     def flushed(self) -> bool:
-        """Whether all that was noted is durable. Raises PostgresError."""
+        """Whether all that was noted is durable."""
         if self._noted is not None:
             with translated(self._where):
                 row = self._connection.execute(STATEMENTS["flushed"], {"noted": self._noted}).fetchone()
-            if row is not None and row[0]:
+            assert row is not None
+            self._check(row[1])
+            if row[0]:
                 self._noted = None
         return self._noted is None
+
+    def _check(self, life: str) -> None:
+        self._life = self._life or life
+        if life != self._life:
+            raise PostgresUnavailable(
+                f"{self._where}: the server was restarted while rows were read",
+                hint="nothing of it was published; run the command again",
+            )
 
     def wait(self, timeout: float = 60.0) -> None:
         """Return when ``flushed``. Raises PostgresTimeout after ``timeout`` seconds, PostgresError."""

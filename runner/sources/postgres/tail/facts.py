@@ -33,14 +33,13 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Facts:
-    """started: of the server, as text. backend: the pid of our own session. family: oids of the table and all that
+    """started: since when the server has run without a crash, as text. family: oids of the table and all that
     inherit from it, ascending; () of a query. sequences: that the position column draws from. subscribed: rows come by
     logical replication.
     """
 
     standby: bool
     started: str
-    backend: int
     family: tuple[int, ...]
     sequences: tuple[Sequence, ...]
     subscribed: bool
@@ -52,7 +51,7 @@ def facts_of(connection: AnyConnection, relation: Relation, sequence: str = "") 
     named = {"schema": schema, "table": table, "column": relation.position[-1], "sequence": sequence or None}
     row = connection.execute(STATEMENTS["facts"], named).fetchone()
     assert row is not None
-    standby, started, backend, family, sequences, subscribed = row
+    standby, started, family, sequences, subscribed = row
     if relation.table is not None and not family:
         raise SourceError(f"{relation.where}: the table {relation.label} is not there any more")
     found = tuple(Sequence(*each) for each in sequences or ())
@@ -60,7 +59,7 @@ def facts_of(connection: AnyConnection, relation: Relation, sequence: str = "") 
         raise SourceError(
             f"{relation.where}: there is no sequence {sequence}", hint="mend tail.sequence in runner.toml"
         )
-    return Facts(standby, started, backend, tuple(family), found, subscribed)
+    return Facts(standby, started, tuple(family), found, subscribed)
 
 
 def newest(connection: AnyConnection, relation: Relation) -> Place | None:

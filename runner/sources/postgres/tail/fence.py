@@ -43,11 +43,17 @@ idle.
 
 When notes are void
 -------------------
-A restart of the server (``pg_postmaster_start_time``) voids all notes: virtual transactions begin anew, and those who
-wrote are dead, except prepared transactions, which hold the fence again and so are in the H of the first new note: each
-of them counts as a possible writer of every gap. Another connection voids notes too that are not in the mark: a crash
-of one backend restarts them all without a new start time, and what was seen but not yet flushed may have been lost and
-drawn again. Notes of a published mark are about flushed rows, so they stay true.
+A restart of the server voids all notes, also one after a crash of a single session, which keeps the postmaster's start
+time but not the statistics' (``facts``): virtual transactions begin anew, and those who wrote are dead, except prepared
+transactions, which hold the fence again and so are in the H of the first new note: each of them counts as a possible
+writer of every gap. And what was seen but not yet flushed may have been lost, its positions drawn again. Positions at
+or below a row that is on the disk are never drawn again, which is why upto is never above the highest visible row, and
+why nothing is published before it is durable (``durability``).
+
+Copies
+------
+In a table whose highest position was never drawn from its sequence (a copy, filled by other means) no lock tells of the
+writers. ``choose`` takes the rule by time there.
 """
 
 from __future__ import annotations
@@ -85,8 +91,6 @@ class FenceRule:
         self, relation: Relation, config: TailConfig, state: Mapping[str, Any], clock: Callable[[], datetime]
     ) -> None:
         self._relation, self._config, self._clock = relation, config, clock
-        self._saved = state
-        self._backend: int | None = None
         self._pauses: dict[str, tuple[str, int]] = {}
         self._begin(state)
 
@@ -125,12 +129,16 @@ class FenceRule:
     # The steps --------------------------------------------------------------------------------------------------------
 
     def _void(self, facts: Facts) -> None:
-        if self._backend not in (None, facts.backend):
-            self._begin(self._saved)
-        self._backend = facts.backend
         if self._started != facts.started:
             self._begin({"upto": self._upto})
         self._started = facts.started
+
+    def copied(self, connection: AnyConnection, facts: Facts) -> bool:
+        """Whether the positions are not drawn from the sequence, so that no lock tells of their writers."""
+        sequence, r = self._sequence(facts), self._relation
+        query = STATEMENTS["copied"].format(position=r.column(), rows=r.named_rows, condition=r.condition)
+        row = connection.execute(query, {"sequence": sequence.oid, "least": sequence.least}).fetchone()
+        return row is not None and row[0]
 
     def _newest(self, connection: AnyConnection) -> int | None:
         place = newest(connection, self._relation)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from runner.errors import SourceChanged
+from runner.errors import PostgresDenied, SourceChanged
 from runner.postgres import translated
 from runner.sources.postgres.tail.facts import STATEMENTS
 
@@ -40,7 +40,8 @@ _KEY = ("source_position_0", "source_position_1", "tenant", "aggregate_id")
 
 @dataclass(frozen=True)
 class StoreIdentity:
-    """What a store is known by. table: oid, 0 of a query. file: its number, 0 of a partitioned table. started: seconds
+    """What a store is known by. system, timeline: "" and 0 where the role may not know. table: oid, 0 of a query. file:
+    its number, 0 of a partitioned table. started: since when the server has run without a crash, seconds
     since 1970, as text.
     """
 
@@ -55,10 +56,18 @@ class StoreIdentity:
     def read(cls, connection: AnyConnection, relation: Relation) -> StoreIdentity:
         """Raises PostgresError."""
         schema, table = relation.table or (None, None)
+        named = {"schema": schema, "table": table}
+        try:
+            with translated(relation.where):
+                system = connection.execute(STATEMENTS["system"]).fetchone()
+        except PostgresDenied:
+            # Some providers take the control functions away; the rest still tells a restart and another table.
+            system = ("", 0)
         with translated(relation.where):
-            row = connection.execute(STATEMENTS["identity"], {"schema": schema, "table": table}).fetchone()
+            row = connection.execute(STATEMENTS["identity"], named).fetchone()
+        assert system is not None
         assert row is not None
-        return cls(*row)
+        return cls(*system, *row)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> StoreIdentity:
@@ -78,11 +87,16 @@ class StoreIdentity:
             "started": "the server was restarted",
         }
         now, was = self.to_json(), former.to_json()
-        return tuple(text.format(now[key], was[key]) for key, text in names.items() if now[key] != was[key])
+        known = [key for key in names if key not in ("system", "timeline") or (now[key] and was[key])]
+        return tuple(names[key].format(now[key], was[key]) for key in known if now[key] != was[key])
 
     def is_another(self, former: StoreIdentity) -> bool:
         """Whether it is a copy, whose transaction ids are counted anew."""
-        return (self.system, self.database, self.table) != (former.system, former.database, former.table)
+        return (
+            (self.system != former.system and bool(self.system and former.system))
+            or self.database != former.database
+            or self.table != former.table
+        )
 
 
 def comparable(log: pa.Table, most: int = COMPARED) -> pa.Table:

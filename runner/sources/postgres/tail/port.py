@@ -8,7 +8,7 @@ The reader's loop, whose order the proofs of the rules rest on::
     tail.late_done()                                 # once all of them were
     the rows of tail.spans(after, settled)           # in snapshots taken after look() returned, any number of them
     tail.taken(columns, recorded)                    # what was handed out of them, in order, before each commit
-    durability.note(), durability.wait()             # on the connection of look(), which dies with the server
+    durability.note(), durability.wait()             # a Durability that was made before the first look
     log.commit(mark={"after": last, "tail": tail.mark()})    # where it fails: a new tail, from the log's mark
 
 ``after`` is the place of the last row that was handed out, never ``upto`` itself: after a crash a server may draw again
@@ -216,7 +216,7 @@ class Tail(Protocol):
         """The rule in one line."""
 
     def look(self, connection: AnyConnection) -> Settled:
-        """Bounded: never waits for a writer. The connection is in autocommit, and the same one as long as it lives.
+        """Bounded: never waits for a writer. The connection is in autocommit.
 
         Raises SourceError where the rule cannot hold for this table (SourceChanged: rows appeared below the
         watermark), PostgresError.

@@ -29,8 +29,9 @@ drawn AS (
 )
 SELECT
     pg_is_in_recovery(),
-    extract(epoch FROM pg_postmaster_start_time())::text,
-    pg_backend_pid(),
+    -- A crash of one session makes the postmaster start all anew and keep its start time; but statistics begin anew.
+    concat_ws('/', extract(epoch FROM pg_postmaster_start_time()),
+        extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())),
     ARRAY(SELECT oid::bigint FROM family ORDER BY oid),
     (
         SELECT json_agg(json_build_array(s.seqrelid::bigint, s.seqrelid::regclass::text, s.seqincrement, s.seqcache,
@@ -51,6 +52,16 @@ SELECT {first_number}, {second_number} FROM {rows} WHERE {condition} ORDER BY {f
 -- name: run
 SELECT {number} FROM {rows} WHERE {position} > %(after)s AND {position} <= %(newest)s AND {condition}
 ORDER BY {position} LIMIT %(limit)s
+
+-- name: copied
+-- Whether the highest visible position was never drawn from the sequence. The rows are those of the statement's snapshot,
+-- the sequence is read as it is, so later. Unknown to a role without a privilege on the sequence.
+SELECT coalesce(
+    has_sequence_privilege(%(sequence)s::oid, 'SELECT, USAGE')
+    AND coalesce(pg_sequence_last_value(%(sequence)s::oid::regclass), %(least)s - 1)
+        < (SELECT max({position})::bigint FROM {rows} WHERE {condition}),
+    false
+)
 
 -- name: last_value
 SELECT CASE WHEN has_sequence_privilege(%(sequence)s::oid, 'SELECT, USAGE')
@@ -173,19 +184,31 @@ SELECT n.nspname, c.relname, c.relkind = 'p' FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = %(oid)s::oid
 
 -- name: inserted
--- Nothing on a standby: it has only what its primary has flushed.
-SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_insert_lsn() END::text
+-- Nothing on a standby: it has only what its primary has flushed. And the life of the server, as in "facts".
+SELECT
+    CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_insert_lsn() END::text,
+    concat_ws('/', extract(epoch FROM pg_postmaster_start_time()),
+        extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time()))
 
 -- name: flushed
--- A standby that was noted as a primary cannot be: its connections ended between.
-SELECT CASE WHEN pg_is_in_recovery() THEN true ELSE pg_current_wal_flush_lsn() >= %(noted)s::pg_lsn END
+SELECT
+    CASE WHEN pg_is_in_recovery() THEN true ELSE pg_current_wal_flush_lsn() >= %(noted)s::pg_lsn END,
+    concat_ws('/', extract(epoch FROM pg_postmaster_start_time()),
+        extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time()))
 
--- name: identity
--- Which store this is. The control file's timeline lags behind a promotion, so a primary's is read off its log's name.
+-- name: nudge
+-- Takes a transaction id and commits; nothing on a standby, where none can be had.
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_xact_id() END::text
+
+-- name: system
+-- The control file's timeline lags behind a promotion, so a primary's is read off its log's name.
 SELECT
     (SELECT system_identifier::text FROM pg_control_system()),
     CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
-        ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END,
+        ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END
+
+-- name: identity
+SELECT
     (SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = current_database()),
     coalesce((
         SELECT c.oid::bigint FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -196,8 +219,5 @@ SELECT
             ON n.oid = c.relnamespace
         WHERE n.nspname = %(schema)s AND c.relname = %(table)s
     ), 0),
-    extract(epoch FROM pg_postmaster_start_time())::text
-
--- name: nudge
--- Takes a transaction id and commits; nothing on a standby, where none can be had.
-SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_xact_id() END::text
+    concat_ws('/', extract(epoch FROM pg_postmaster_start_time()),
+        extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time()))
