@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.jobs.writers import is_handed_over, is_in_place
+from runner.jobs.writers import Writers, is_handed_over, is_in_place
 from runner.stats import Noted
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def reconcile(
     if tables is None or not names:
         return ()
     told: list[str] = []
+    ours = Writers(config, publishing.wish).ours(names)
     states = tables.states()
     publishing.places |= {name: states[name].places[0].words for name in names if name in states}
     if all(_same(states.get(name), models.live(name)) for name in names):
@@ -60,6 +61,8 @@ def reconcile(
             if state is not None and _unfinished_rollback(publishing, ledger, state):
                 models.rollback(name, state.version)
                 told.append(f"{name}: the rollback to version {state.version} was ended")
+            elif name not in ours:
+                continue  # the application has written since, and goes on: a rebuild says what should be there
             elif state is not None and _follows(state, live) and state.revision < live.revision:
                 tables.apply([live])
                 told.append(f"{name}: the table was at position {state.position:,}, and got what it lacked")

@@ -24,7 +24,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import JobError, LogLocked, PostgresTimeout
+from runner.errors import JobError, LogLocked, PostgresError, PostgresTimeout
 from runner.log import Log
 from runner.stats import Noted
 
@@ -187,9 +187,13 @@ def _past_the_newest(config: Config, run: Recording, held: Held, until: float) -
         late = [key for key, was in newest.items() if not now[key].reaches(was)]
         if not late:
             return
-        if time.monotonic() >= until or held.keeps_waiting({pid for key in late for pid in now[key].pids}):
-            holders = ", ".join(sorted({who for key in late for who in now[key].holders})) or "nobody that is seen"
-            raise _Behind(f"{late[0][0]} cannot be read to its newest event in time; it is held back by {holders}")
+        holders = ", ".join(sorted({who for key in late for who in now[key].holders})) or "nobody that is seen"
+        behind = _Behind(f"{late[0][0]} cannot be read to its newest event in time; it is held back by {holders}")
+        try:
+            if time.monotonic() >= until or held.keeps_waiting({pid for key in late for pid in now[key].pids}):
+                raise behind
+        except PostgresError as error:  # the server has ended the lock already
+            raise behind from error
         time.sleep(PAUSE / 5)
 
 

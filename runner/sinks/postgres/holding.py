@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runner.errors import PostgresError
 from runner.postgres import qualified, translated
 from runner.sinks.postgres.bookkeeping import opened
 from runner.sinks.postgres.switching import SWITCHING
@@ -49,5 +50,7 @@ def held(config: PostgresReadModelsConfig, places: Sequence[Place], seconds: flo
         try:
             yield Held(connection, until)
         finally:
-            if not connection.closed:
-                connection.rollback()
+            # Where the server has ended it already, why the block is left says more.
+            with suppress(PostgresError), translated(where):
+                if not connection.closed:
+                    connection.rollback()
