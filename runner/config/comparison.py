@@ -50,6 +50,7 @@ PRECISIONS = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "h": 3_60
 """Microseconds of each."""
 PROGRESS_PRESETS = ("marten", "emmett", "eventsourcing")
 _CAST = re.compile(r"[A-Za-z_][A-Za-z0-9_ ]*(\(\d+(, ?\d+)?\))?( with(out)? time zone)?(\[\])?")
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _EPOCHS = ("epoch", "epoch_ms", "epoch_us")
 
 
@@ -305,6 +306,13 @@ def _condition(table: Table, key: str) -> str:
     text = _statement(table, key)
     if ";" in text:
         raise table.wrong(key, "holds a semicolon", "it is one condition, as it would stand behind WHERE")
+    depth = 0
+    for bracket in re.findall(r"[()]", _QUOTED.sub("", text)):
+        depth += 1 if bracket == "(" else -1
+        if depth < 0:
+            break
+    if depth:
+        raise table.wrong(key, "has brackets that do not match", "it is one condition, which is put into brackets")
     return text
 
 

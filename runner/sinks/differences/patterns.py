@@ -164,8 +164,9 @@ def _numbers(column: Compared) -> Iterator[Pattern]:
     near = f"TRY(abs({y} - {x})) <= {_unit(y, half=True)}"
     less = f"{_places(y)} < {_places(x)}"
     detail = f"'to ' || max({_places(y)}) || ' places'"
-    yield Pattern("rounded", f"{less} AND {near}", detail)
+    # Where both explain as much, none was rounded up.
     yield Pattern("truncated", f"{less} AND abs(b) < abs(a) AND TRY(abs({y} - {x})) < {_unit(y)}", detail)
+    yield Pattern("rounded", f"{less} AND {near}", detail)
 
 
 def _decimal(value: str) -> str:
