@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from fixtures_postgres import Database
 
+PAUSE = 0.001
+"""Seconds between two reads, so that who switches gets a turn in this process too."""
 LOOK = "SELECT count(*), min({column}), max({column}) FROM {source}"
 
 
@@ -132,6 +134,7 @@ class Readers:
                 with self.database.connect() as connection:
                     while not self._stop.is_set():
                         loop(connection)
+                        time.sleep(PAUSE)
             except psycopg.Error as error:
                 self.findings.append(f"{name}: {type(error).__name__}: {error}")
 

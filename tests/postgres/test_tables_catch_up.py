@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -268,3 +269,76 @@ def test_who_holds_a_switch_up_is_named_and_nobody_else_waits(published: Publish
         published.tables.switch([table])
         published.models.publish_rebuild([built])
     _same(published, SHAPE)
+
+
+def test_a_catch_up_beside_a_switch_writes_into_no_other_table(published: Published, database: Database) -> None:
+    published.rebuild(SHAPE, ROWS, 1)
+    with published.delta(SHAPE, {("a1",): (-1, "late")}, [], 2) as late, published.built(SHAPE, ROWS, 3) as built:
+        published.tables.load(built.version)
+        errors: list[Exception] = []
+
+        def catch_up() -> None:
+            try:
+                published.tables.apply([late.version])
+            except ReadModelError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=catch_up, daemon=True)
+        with database.connect() as switching:
+            with switching.transaction():
+                switching.execute("LOCK TABLE reads.accounts IN ACCESS EXCLUSIVE MODE")
+                thread.start()
+                _until(database, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
+                switching.execute("ALTER TABLE reads.accounts RENAME TO accounts__v1")
+                switching.execute("ALTER TABLE reads.accounts__v2 RENAME TO accounts")
+        thread.join(30)
+    assert "run the update again" in str(errors[0])
+    assert database.sql("SELECT min(balance) FROM reads.accounts") == [(0,)]
+    assert published.tables.states()["accounts"].version == 2
+
+
+def _until(database: Database, question: str) -> None:
+    until = time.monotonic() + 30
+    while database.sql(question) != [(True,)]:
+        assert time.monotonic() < until, question
+        time.sleep(0.01)
+
+
+def test_rows_of_others_must_find_theirs_in_the_new_table(published: Published, database: Database) -> None:
+    shape = replace(SHAPE, required=("aggregate_id",))
+    published.rebuild(shape, ROWS, 1)
+    database.sql(
+        "CREATE TABLE cards (account text REFERENCES reads.accounts, n int); INSERT INTO cards VALUES ('a7'), (NULL)"
+    )
+    fewer = {key: row for key, row in ROWS.items() if key != ("a7",)}
+    with pytest.raises(
+        ReadModelError, match=r"foreign key .* of public\.cards: rows there refer to rows that version 2"
+    ):
+        published.rebuild(shape, fewer, 2)
+    database.sql("DELETE FROM cards")
+    published.rebuild(shape, fewer, 2)
+    other = replace(shape, key=("aggregate_id", "balance"), required=("aggregate_id", "balance"))
+    with pytest.raises(ReadModelError, match="which will be no key"):
+        published.tables.check([other])
+
+
+def test_a_restored_dump_is_known_again(published: Published, database: Database) -> None:
+    """The same tables with other numbers, as pg_restore makes them."""
+    published.rebuild(SHAPE, ROWS, 1)
+    live = published.rebuild(SHAPE, {("b",): (1, "")}, 2)
+    for table in ("accounts", "accounts__v1"):
+        database.sql(
+            f"ALTER TABLE reads.{table} RENAME TO old; CREATE TABLE reads.{table} (LIKE reads.old);"
+            f"INSERT INTO reads.{table} SELECT * FROM reads.old; DROP TABLE reads.old;"
+            f"ALTER TABLE reads.{table} ADD UNIQUE NULLS NOT DISTINCT (aggregate_id)"
+        )
+    assert published.tables.states() == {}
+    published.tables.switch([published.tables.load(live)])
+    assert published.tables.states()["accounts"].position == 2
+    published.update(SHAPE, {("c",): (1, "")}, position=3)
+    published.tables.rollback(published.models.rollback("accounts"))
+    _same(published, SHAPE)
+    # A table that only has the name is not taken for the runner's.
+    database.sql("DROP TABLE reads.accounts; CREATE TABLE reads.accounts (a int)")
+    with pytest.raises(ReadModelError, match="is not a table of the runner's"):
+        published.tables.check([SHAPE])

@@ -38,20 +38,18 @@ CHANGED, GONE, ALL = "projection_runner_changed", "projection_runner_gone", "pro
 
 @dataclass(frozen=True)
 class Change:
-    """What a table lacks. rows: changed ones; deleted: keys; whole: rows are all there are, and the others are gone."""
+    """What a table lacks: changed rows, and keys of rows that are gone; with all of the version's columns."""
 
     rows: pa.Table
     deleted: pa.Table
-    whole: bool = False
 
 
-def changes_since(version: Version, revision: int, position: Position) -> Change:
-    """What a table at this revision and position lacks of the version. With all of the version's columns."""
+def changes_since(version: Version, revision: int, position: Position) -> Change | None:
+    """What a table at this revision and position lacks; None where only all rows can tell."""
     since = _same_rows(version, revision, position)
-    empty = version.shape.schema.empty_table()
     if any(f.revision > since for f in version.bases):
-        rows = [empty, *(partition_rows(version, p) for p in version.partitions)]
-        return Change(pa.concat_tables(rows), empty, whole=True)
+        return None
+    empty = version.shape.schema.empty_table()
     files = [f for f in version.deltas if f.revision > since]
     if not files:
         return Change(empty, empty)
@@ -80,9 +78,13 @@ def apply_in(
 ) -> bool:
     """Bring one table to the version's revision, in the caller's transaction; whether there was anything to do."""
     where = f"read model {version.name!r}, table {place.words}"
+    # First the table, as a switch does: with the lock the name cannot become another table's.
+    connection.execute(TABLES["lock_rows"].format(table=table))
     row = connection.execute(BOOKS["lock_row"], {"relid": relid}).fetchone()
-    if row is None:
-        raise ReadModelError(f"{where} is no longer known", hint=f"`runner rebuild {version.name}`")
+    if row is None or connection.execute(TABLES["is"], {"table": table.as_string(), "relid": relid}).fetchone() != (
+        True,
+    ):
+        raise ReadModelError(f"{where}: another table took its place just now", hint="run the update again")
     number, revision, position, fingerprint, log_id = row
     if (number, fingerprint, log_id) != (version.number, version.fingerprint, version.shape.log_id):
         raise ReadModelError(
@@ -100,8 +102,8 @@ def apply_in(
     # Rows that a policy hides would be passed over silently; so it is an error.
     connection.execute("SET LOCAL row_security = off")
     change = changes_since(version, revision, Position(position))
-    if change.whole:
-        _apply_whole(connection, change, place, layout, table, where)
+    if change is None:
+        _apply_whole(connection, version, place, layout, table, where)
     else:
         _apply_changed(connection, change, place, layout, table, where)
     connection.execute(BOOKS["checkpoint"], {"relid": relid, **checkpoint(version)})
@@ -126,9 +128,12 @@ def _apply_changed(
 
 
 def _apply_whole(
-    connection: AnyConnection, change: Change, place: Place, layout: Layout, table: Identifier, where: str
+    connection: AnyConnection, version: Version, place: Place, layout: Layout, table: Identifier, where: str
 ) -> None:
-    every = _temporary(connection, ALL, layout, layout.rows_for(change.rows, place), where)
+    empty = layout.rows_for(version.shape.schema.empty_table(), place)
+    every = _temporary(connection, ALL, layout, empty, where)
+    for partition in version.partitions:
+        copied(connection, every, layout.rows_for(partition_rows(version, partition), place), layout, where)
     connection.execute(TABLES["analyze"].format(table=every))
     reached("apply.1")
     connection.execute(TABLES["delete_others"].format(table=table, all=every, same_key=_same_key(layout)))

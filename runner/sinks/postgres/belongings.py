@@ -89,6 +89,9 @@ def belongings(
             "types": Jsonb({name: kind for name, (kind, _) in former.columns.items()}),
         },
     ).fetchall()
+    for _, phase, _, _, detail in rows:
+        if phase == "foreign":
+            detail["own"] = detail["index"] in former.own
     return tuple(
         Belonging(phase, name, statement, detail or {})
         for _, phase, name, statement, detail in rows
@@ -124,6 +127,8 @@ def _refusals(connection: AnyConnection, place: Place, items: Sequence[Belonging
     for item in items:
         if item.phase == "refuse":
             yield f"{item.name}: {item.statement}"
+        if item.phase == "foreign" and item.detail["own"] and item.detail["columns"] != sorted(layout.key):
+            yield f"{item.name}: it refers to {', '.join(item.detail['columns'])}, which will be no key; drop it before"
     with connection.transaction(force_rollback=True):
         connection.execute(SQL("SET LOCAL search_path = {}").format(Identifier(place.schema)))
         table = qualified(None, place.table)

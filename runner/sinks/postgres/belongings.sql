@@ -302,6 +302,18 @@ leaving AS (
     SELECT 70, 'after', format('foreign key %%s of %%s', k.conname, k.other),
         format('ALTER TABLE %%s VALIDATE CONSTRAINT %%I', k.other, k.conname), NULL
     FROM foreign_key AS k WHERE k.convalidated
+    UNION ALL
+    SELECT 71, 'foreign', format('foreign key %%s of %%s', k.conname, k.other), format(
+            'SELECT EXISTS (SELECT FROM %%s AS o WHERE %%s AND NOT EXISTS (SELECT FROM %%s AS n WHERE %%s))', k.other,
+            string_agg(format('o.%%I IS NOT NULL', o.attname), ' AND '), t.new,
+            string_agg(format('n.%%I = o.%%I', n.attname, o.attname), ' AND ')),
+        jsonb_build_object('columns', array_agg(n.attname ORDER BY n.attname),
+            'index', (SELECT x.relname FROM pg_class AS x WHERE x.oid = k.conindid))
+    FROM t, foreign_key AS k
+    CROSS JOIN LATERAL unnest(k.conkey, k.confkey) AS pair (own, its)
+    JOIN pg_attribute AS o ON o.attrelid = k.conrelid AND o.attnum = pair.own
+    JOIN pg_attribute AS n ON n.attrelid = k.confrelid AND n.attnum = pair.its
+    GROUP BY k.oid, k.conname, k.other, t.new, k.conindid
 ),
 locks AS (
     SELECT 80, 'lock', v.name, format('ALTER VIEW %%s OWNER TO %%I', v.name, pg_get_userbyid(v.relowner)),

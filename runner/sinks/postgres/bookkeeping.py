@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import ReadModelError
 from runner.positions import Position
 from runner.postgres import Jsonb, connect, named_sql, translated
+from runner.sinks.postgres.names import versioned
 from runner.sinks.postgres.port import Place, TableState
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def ensure(connection: AnyConnection) -> None:
     """Make the schema where it is missing. Raises ReadModelError with the GRANT where the role may not."""
     with translated("schema projection_runner"):
         if connection.execute(BOOKS["exists"]).fetchone() == (True,):
+            _adopt(connection)
             return
         with connection.transaction():
             connection.execute(BOOKS["exclusive"])
@@ -61,6 +63,30 @@ def ensure(connection: AnyConnection) -> None:
             if connection.execute(BOOKS["schema_exists"], {"schema": "projection_runner"}).fetchone() == (False,):
                 connection.execute(BOOKS["create_schema"])
             connection.execute(BOOKS["create"])
+
+
+def _adopt(connection: AnyConnection) -> None:
+    """After a restore from a dump the same tables have other numbers: know them by name and columns."""
+    if not connection.execute(BOOKS["lost"]).fetchall():
+        return
+    with connection.transaction():
+        connection.execute(BOOKS["exclusive"])
+        lost = connection.execute(BOOKS["lost"]).fetchall()
+        rest: dict[tuple[str, str, str], list[int]] = {}
+        for name, schema, table, version, relid in lost:
+            if not _adopted(connection, relid, versioned(table, version)):
+                rest.setdefault((name, schema, table), []).append(relid)
+        # The live one alone is not called by its version.
+        for (_, _, table), relids in rest.items():
+            if len(relids) == 1:
+                _adopted(connection, relids[0], table)
+
+
+def _adopted(connection: AnyConnection, relid: int, relname: str) -> bool:
+    row = connection.execute(BOOKS["adopt"], {"relid": relid, "relname": relname}).fetchone()
+    if row is not None:
+        connection.execute(BOOKS["adopt_loaded"], {"relid": relid, "now": row[0]})
+    return row is not None
 
 
 def read_states(connection: AnyConnection) -> dict[str, TableState]:

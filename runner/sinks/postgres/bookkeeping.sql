@@ -119,12 +119,26 @@ UPDATE projection_runner.tables
 SET revision = %(revision)s, position = %(position)s, job_id = %(job_id)s, changed = now()
 WHERE relid = %(relid)s;
 
+-- name: lost
+-- Tables whose number is no longer theirs, as after a restore from a dump, and what has their columns under their names.
+SELECT t.read_model, t.schema_name, t.table_name, t.version, t.relid
+FROM projection_runner.tables AS t
+WHERE NOT EXISTS (
+    SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.oid = t.relid AND n.nspname = t.schema_name)
+ORDER BY t.read_model, t.schema_name, t.table_name, t.version;
+
 -- name: adopt
--- After a restore from a dump the same tables have other numbers.
 UPDATE projection_runner.tables AS t
-SET relid = now_is.oid
-FROM pg_class AS now_is
-JOIN pg_namespace AS n ON n.oid = now_is.relnamespace
-WHERE n.nspname = t.schema_name AND now_is.relname = t.table_name AND now_is.relkind = 'r'
-    AND t.read_model = %(name)s AND t.version = %(version)s
-    AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relid);
+SET relid = c.oid
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE t.relid = %(relid)s AND n.nspname = t.schema_name AND c.relname = %(relname)s AND c.relkind = 'r'
+    AND NOT EXISTS (SELECT FROM projection_runner.tables AS o WHERE o.relid = c.oid)
+    AND (
+        SELECT jsonb_object_agg(a.attname, format_type(a.atttypid, a.atttypmod)) FROM pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ) = (SELECT jsonb_object_agg(k, v -> 0) FROM jsonb_each(t.columns) AS e (k, v))
+RETURNING t.relid;
+
+-- name: adopt_loaded
+UPDATE projection_runner.loaded SET relid = %(now)s WHERE relid = %(relid)s;

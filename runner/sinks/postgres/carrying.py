@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from runner.errors import ReadModelError
 from runner.postgres import SQL, Identifier, Jsonb, named_sql, qualified
 from runner.sinks.postgres.belongings import BELONGINGS, belongings, own_index_statement
 from runner.sinks.postgres.bookkeeping import BOOKS
@@ -56,11 +57,26 @@ def prepare(
                 connection.execute(SQL("SET LOCAL search_path = {}").format(Identifier(one.place.schema)))
                 _carry(connection, one, item)
         if "load" in phases:
+            _check_referring(connection, one, items)
             remake(connection, one.place, one.version, one.relid, one.relname, items)
         names = {versioned(i.detail["name"], one.version): i.detail["name"] for i in items if i.phase == "index"}
         one = replace(one, names={**one.names, **names})
     connection.execute(BOOKS["note_names"], {"relid": one.relid, "names": Jsonb(dict(one.names))})
     return one
+
+
+def _check_referring(connection: AnyConnection, one: Incoming, items: Sequence[Belonging]) -> None:
+    """Raise ReadModelError where rows of others refer to rows that the table has not."""
+    for item in items:
+        if item.phase == "foreign":
+            with connection.transaction():
+                connection.execute(SQL("SET LOCAL search_path = {}").format(Identifier(one.place.schema)))
+                found = connection.execute(item.sql).fetchone()
+            if found == (True,):
+                raise ReadModelError(
+                    f"{item.name}: rows there refer to rows that version {one.version} of {one.read_model!r} has not",
+                    hint="delete or change them, or drop the foreign key",
+                )
 
 
 def missing(connection: AnyConnection, one: Incoming, items: Sequence[Belonging]) -> tuple[Belonging, ...]:

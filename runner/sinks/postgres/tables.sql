@@ -10,6 +10,12 @@ CREATE TEMPORARY TABLE {table} ({columns}) ON COMMIT DROP;
 SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = %(name)s;
 
+-- name: lock_rows
+LOCK TABLE ONLY {table} IN ROW EXCLUSIVE MODE;
+
+-- name: is
+SELECT to_regclass(%(table)s) = %(relid)s::oid;
+
 -- name: key
 ALTER TABLE {table} ADD CONSTRAINT {name} {key};
 
