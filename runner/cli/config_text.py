@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 from runner.config import path_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runner.cli.mapping import GuessedMapping
     from runner.cli.sample import Sample
 
-__all__ = ["config_text"]
+__all__ = ["config_text", "store_config_text"]
 
 Path = tuple[str, ...]
 
@@ -48,6 +51,37 @@ path = "state"                # ledger of runs, rejected lines; on a local disk
 # file = "runner.prom"        # Prometheus textfile, written at the end of each run
 
 """
+
+
+def store_config_text(source: str, keys: Mapping[str, Any], title: str, note: str, module: str) -> str:
+    """The text for an event store in Postgres. keys: of its table. note: what is odd about it, or ""."""
+    name = source if re.fullmatch(r"[A-Za-z0-9_-]+", source) else _text(source)
+    comments = {
+        "preset": title,
+        "url_env": "the environment variable with the URL; service, passfile and password_command serve too",
+        "aggregates": "the beginnings of tags that are aggregates: an event is read once for each",
+    }
+    lines = [f"[sources.{name}]"]
+    for key, value in keys.items():
+        comment = comments.get(key)
+        lines.append(f"{key} = {_value(value)}" + (f"  # {comment}" if comment else ""))
+    if note:
+        lines.append(f"# {' '.join(note.split())}")
+    lines += [
+        '# notify_channel = "..."     # where a trigger notifies, for `runner update --follow`',
+        "# max_connections = 2         # and max_rows_per_second, statement_timeout: what protects the server",
+        '# decode = "module:function"  # turns payloads that are no JSON (encrypted, MessagePack) into it',
+        '# on_bad_line = "reject"      # count bad rows and go on, instead of stopping',
+        "",
+        "# [read_models.postgres]      # read models as tables too, switched in one transaction",
+        '# url_env = "READS_URL"',
+        '# schema = "reads"',
+    ]
+    return _HEAD.format(module=module) + "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    return "[" + ", ".join(map(_text, value)) + "]" if isinstance(value, list | tuple) else _text(str(value))
 
 
 def _source(source: str, files: str, sample: Sample, mapping: GuessedMapping) -> str:

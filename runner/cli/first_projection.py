@@ -21,6 +21,8 @@ MOST_FIELDS = 40
 MONEY_SCALE = 4
 _MONEY = ("amount", "price", "total", "sum", "balance", "cost", "fee", "tax")
 """Names of numbers that are better not floats, where the sample has few digits behind the point."""
+_TYPE, _DATA = "_type_", "_data_"
+"""Keys of a value that is written with its type, as ``eventsourcing`` has decimals, times and UUIDs."""
 _TOTALS = ("amount", "total", "sum", "price", "quantity", "count", "value", "added", "size", "points", "balance")
 
 Path = tuple[str, ...]
@@ -33,6 +35,8 @@ class SampledType:
     name: str
     events: int = 0
     shape: ValueShape = field(default_factory=ValueShape)
+    short: str = ""
+    """What its class is called after; "": its name."""
 
 
 def sampled_types(records: Sequence[dict[str, Any]], mapping: GuessedMapping) -> list[SampledType]:
@@ -100,7 +104,7 @@ class _Writer:
         self._total: tuple[str, _Field] | None = None
 
     def event(self, sampled: SampledType) -> None:
-        name = self._class_name(sampled.name)
+        name = self._class_name(sampled.short or sampled.name)
         fields, notes = self._fields(sampled.shape)
         keywords = "" if name == sampled.name else f", type={_quoted(sampled.name)}"
         self._classes.append(
@@ -130,7 +134,10 @@ class _Writer:
         fields: list[_Field] = []
         notes: list[str] = []
         taken: set[str] = set()
-        found = leaves(shape)
+        every = leaves(shape)
+        typed = {path[:-1] for path, _, _ in every if path[-1] == _DATA and path[:-1]}
+        # A value that is written with its type beside it: the value says enough.
+        found = [leaf for leaf in every if leaf[0][-1] != _TYPE or leaf[0][:-1] not in typed]
         for path, inner, expected in found[:MOST_FIELDS]:
             # A value under an object that is sometimes missing is itself sometimes missing.
             made = fitting(path, inner, max(expected, shape.seen), texts_only=self._texts_only)
@@ -182,8 +189,9 @@ class _Writer:
 
     @staticmethod
     def _field_name(path: Path, taken: set[str]) -> str:
-        for depth in range(1, len(path) + 1):
-            name = _identifier("_".join(path[-depth:]))
+        named = path[:-1] if path[-1] == _DATA and len(path) > 1 else path
+        for depth in range(1, len(named) + 1):
+            name = _identifier("_".join(named[-depth:]))
             if name not in taken:
                 break
         return _Writer._unused(name, taken)

@@ -17,8 +17,15 @@ if TYPE_CHECKING:
     from runner.cli.options import Session
 
 
-@session_command("init", exits=(5,))
-@click.argument("files")
+@session_command("init", exits=(4, 5, 10))
+@click.argument("files", default="", metavar="[FILES|URL]")
+@click.option(
+    "--url-env", default="", metavar="NAME", help="The environment variable with the URL of a Postgres store."
+)
+@click.option("--preset", default="", help="Which store, where the database holds several: eventsourcing, emmett ...")
+@click.option("--schema", default="", help="In which schema; a pattern (tenant_*) where each is a tenant.")
+@click.option("--table", default="", help="In which table, where a schema holds several.")
+@click.option("--decode", default="", metavar="MODULE:FUNCTION", help="Your function that turns payloads into JSON.")
 @click.option("--name", default="", help="The source's name; else the first file's.")
 @click.option("--module", "module_name", default="events", show_default=True, help="The Python module to write.")
 @click.option(
@@ -36,6 +43,11 @@ if TYPE_CHECKING:
 def command(
     session: Session,
     files: str,
+    url_env: str,
+    preset: str,
+    schema: str,
+    table: str,
+    decode: str,
     name: str,
     module_name: str,
     file_format: Any,
@@ -45,11 +57,15 @@ def command(
     payload: str,
     force: bool,
 ) -> None:
-    """Look at event FILES (a path, or a glob in quotes) and write a runner.toml and a first module.
+    """Look at event FILES (a path, or a glob in quotes), or at an event store in Postgres, and write a runner.toml and
+    a first module.
 
     The runner.toml says where in the records the aggregate's id, the type, the time and the payload are: a guess from
     names and values. The module has an event class for each type, with the types of its fields, and a projection that
     compiles.
+
+    Of a store say where its URL is: `--url-env BANK_URL`. It is told by its tables; where several are there, init asks,
+    or takes --preset, --schema and --table. A URL as the argument works too, but stands in the shell's history then.
     """
     from runner.cli.config_text import config_text
     from runner.cli.first_projection import module_text, sampled_types
@@ -60,7 +76,17 @@ def command(
     if not module_name.isidentifier():
         raise ConfigError(f"{module_name!r} is no name for a Python module", hint="letters, digits and underscores")
     config, module = session.config_path, session.config_path.parent / f"{module_name}.py"
+    if bool(files) == bool(url_env):
+        raise click.UsageError("give event files, or --url-env NAME", click.get_current_context())
     _may_write([config, module], force=force, asks=not session.as_json)
+    if url_env or is_url(files):
+        from runner.cli.init_store import StoreWish, init_store
+
+        wish = StoreWish(files, url_env, preset, schema, table, decode, name)
+        init_store(session, wish, module_name)
+        return
+    if preset or schema or table or decode:
+        raise click.UsageError("--preset, --schema, --table and --decode are for a store in Postgres")
     sample = sample_files(files, file_format)
     shape = ValueShape()
     for record in sample.records:
@@ -106,6 +132,13 @@ def command(
     print_text(f"wrote {module}: {len(types)} event classes and the projection {', '.join(projections)}")
     where = "" if config == Path("runner.toml") else f" --config {config}"
     print_text(f"next: runner inspect{where}, runner sync{where}, runner rebuild --all{where}")
+
+
+def is_url(text: str) -> bool:
+    """Whether an argument is a connection string rather than files."""
+    return re.match(r"postgres(ql)?(\+\w+)?://", text, re.IGNORECASE) is not None or bool(
+        re.match(r"(host|dbname|service|user|port)\s*=", text) and not Path(text).exists()
+    )
 
 
 def _may_write(files: list[Path], *, force: bool, asks: bool) -> None:

@@ -44,6 +44,7 @@ from runner.jobs.kept import Kept
 from runner.jobs.ledger import NewJob
 from runner.jobs.live import LiveSource, live_source
 from runner.jobs.preparing import chosen_definitions, ledger_of, read_models_of
+from runner.jobs.publishing import table_states
 from runner.jobs.sync import chosen_sources, fill_columns, room_of
 from runner.jobs.update import update
 from runner.log import LogWriter
@@ -185,7 +186,9 @@ class _Follower:
     trouble: dict[str, _Trouble] = field(default_factory=dict)
     kept: Kept = field(default_factory=Kept)
     proven: set[str] = field(default_factory=set)
-    """Places that worked once: what fails there later is tried again."""
+    """Places that worked once."""
+    reached: set[str] = field(default_factory=set)
+    """Places whose server has answered once: where it does not later, it is waited for."""
     lags: list[tuple[float, int]] = field(default_factory=list)
     stages: dict[str, tuple[float, int]] = field(default_factory=dict)
     told_at: float = 0.0
@@ -195,6 +198,9 @@ class _Follower:
     def report(self) -> FollowReport:
         """Follow until asked to end."""
         try:
+            # What cannot be reached now is said now; later it is waited for.
+            table_states(self.config)
+            self.reached.add(READ_MODELS)
             while not self.stop.is_set():
                 self._round()
                 if not self.stop.is_set():
@@ -291,7 +297,13 @@ class _Follower:
         try:
             with rounds_of(self.run, "update"):
                 report = update(
-                    self.config, names, engine=engine, workers=workers, address=address, kept=self.kept, listener=self._heard
+                    self.config,
+                    names,
+                    engine=engine,
+                    workers=workers,
+                    address=address,
+                    kept=self.kept,
+                    listener=self._heard,
                 )
         except RunnerError as error:
             self._failed(READ_MODELS, error)
@@ -308,7 +320,8 @@ class _Follower:
             self.events += report.events
             self.lags.append((now - self.since, report.events))
             del self.lags[:-2000]
-            self.listener(Followed(report.events, now - self.since, int(self.position), now - begun))
+        lag = now - self.since if report.events else 0.0
+        self.listener(Followed(report.events, lag, int(self.position), now - begun))
         self.since = begun
 
     def _join(self, least: int) -> None:
@@ -350,6 +363,7 @@ class _Follower:
 
     def _well(self, place: str) -> None:
         self.proven.add(place)
+        self.reached.add(place)
         trouble = self.trouble.pop(place, None)
         if trouble is not None and trouble.said:
             spent = time.monotonic() - trouble.since
@@ -375,7 +389,7 @@ class _Follower:
         if place == READ_MODELS and isinstance(error, ReadModelError) and place in self.proven:
             self._check_live()
             return spent < BUSY
-        if place not in self.proven or isinstance(error, Superseded):
+        if place not in self.reached or isinstance(error, Superseded):
             return False
         if isinstance(error, PostgresUnavailable | PostgresTimeout | PostgresConflict):
             return True

@@ -226,7 +226,13 @@ class Follower:
         assert not self._thread.is_alive(), "it goes on"
 
     def __enter__(self) -> Follower:
+        """Once it follows: what happened before is not told apart from what cannot be reached at all."""
         self._thread.start()
+        try:
+            self.wait(lambda: any(isinstance(fact, Followed) for fact in self.facts))
+        except BaseException:
+            self.stop.set("the test failed")
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -1,0 +1,242 @@
+"""``runner init`` of event stores in Postgres: recognised, sampled, written; then sync and rebuild as they are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from store_schemas import SCHEMAS
+
+from runner.config import load_config, load_definitions
+from runner.sinks.read_models import ReadModels
+
+if TYPE_CHECKING:
+    from fixtures_postgres import Database, Restored
+
+HERE = Path(__file__).parent
+HOSTILE = r'''
+CREATE SCHEMA "My ""Schema"""; SET search_path = "My ""Schema""";
+CREATE TABLE "Bank.Events" (originator_id uuid NOT NULL, originator_version bigint NOT NULL, topic text NOT NULL,
+    state bytea NOT NULL, notification_id bigserial PRIMARY KEY);
+INSERT INTO "Bank.Events" (originator_id, originator_version, topic, state) VALUES
+    (gen_random_uuid(), 1, E'a"b:\n\U0001F600.class',
+     convert_to('{"class": 1, "a b": [true], "\u00e4": "x", "": 1, "1": null}', 'UTF8')),
+    (gen_random_uuid(), 1, 'import', '{"import": 1.5}')
+'''
+BANK = ("--schema", "public", "--table")
+STORES: dict[str, tuple[str, tuple[str, ...], int]] = {
+    "BankPlain": ("eventsourcing", (*BANK, "bankplain_events"), 200),
+    "BankZlib": ("eventsourcing", (*BANK, "bankzlib_events"), 0),
+    "BankTextIds": ("eventsourcing", ("--schema", "textids"), 0),
+    "Emmett": ("emmett", (), 1_076),
+    "MessageDb": ("message_db", (), 1_243),
+}
+HOOKED = {
+    "BankAes": ("eventsourcing", (*BANK, "bankaes_events"), "decrypted"),
+    "BankZlibAes": ("eventsourcing", (*BANK, "bankzlibaes_events"), "decrypted"),
+    "Courses": ("eventsourcing_dcb", (), "unpacked"),
+}
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command as a user gives it. Hooks of other tests are found on the path."""
+    environment = {**os.environ, "PYTHONPATH": str(HERE), **environment}
+    return subprocess.run(
+        [sys.executable, "-m", "runner", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def works(folder: Path, **environment: str) -> dict[str, Any]:
+    """What init says comes next does what it says; the first read model's rows by aggregate."""
+    for command in (("sync",), ("rebuild", "--all")):
+        done = run(folder, *command, **environment)
+        assert done.returncode == 0, done.stderr
+    config = load_config(folder / "runner.toml")
+    table = ReadModels(config.read_models.path).table("summary")
+    return {row["aggregate_id"]: row for row in table.to_pylist()}
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_each_dump(store: str, database: Database, restored: Restored, tmp_path: Path) -> None:
+    dump, options, aggregates = STORES[store]
+    restored(database, dump)
+    done = run(tmp_path, "init", "--url-env", database.env, *options)
+    assert done.returncode == 0, done.stderr
+    assert "next: " in done.stdout
+    rows = works(tmp_path)
+    assert len(rows) == aggregates or not aggregates
+    config = load_config(tmp_path / "runner.toml")
+    (source,) = config.sources.values()
+    assert source.connection.url_env == database.env  # type: ignore[union-attr]  # of Postgres
+    (definition,) = load_definitions(config)
+    events = sum(row["events"] for row in rows.values())
+    (rows_there,) = database.sql(f"SELECT count(*) FROM {_table(store)}")
+    assert events == rows_there[0]
+    assert definition.compiled
+
+
+def _table(store: str) -> str:
+    return {
+        "BankPlain": "bankplain_events",
+        "BankZlib": "bankzlib_events",
+        "BankTextIds": "textids.banktextids_events",
+        "Emmett": "emt_messages",
+        "MessageDb": "message_store.messages",
+    }[store]
+
+
+def test_event_classes_have_the_fields_of_the_payloads(database: Database, restored: Restored, tmp_path: Path) -> None:
+    restored(database, "eventsourcing")
+    assert run(tmp_path, "init", "--url-env", database.env, *STORES["BankPlain"][1]).returncode == 0
+    text = (tmp_path / "events.py").read_text()
+    assert 'class Deposited(Event, type="eventsourcing_py_bank:BankAccount.Deposited"):' in text
+    assert '    amount: Decimal = field("amount._data_", scale=' in text
+    assert '    address_tags: list[str] = field("address.tags")' in text or "    tags: list[str]" in text
+    assert "_type_" not in text
+
+
+def test_lists_of_records(database: Database, tmp_path: Path) -> None:
+    database.sql(SCHEMAS["eventuous"])
+    database.sql("INSERT INTO streams (stream_name) VALUES ('order-1')")
+    lines = json.dumps({"lines": [{"product": "a", "quantity": 2}, {"product": "b", "quantity": 1}], "tags": ["x"]})
+    for number in range(3):
+        database.sql(
+            "INSERT INTO messages (message_type, stream_id, stream_position, json_data, created) "
+            f"VALUES ('V1.Placed', 1, {number}, '{lines}', now())"
+        )
+    assert run(tmp_path, "init", "--url-env", database.env).returncode == 0
+    text = (tmp_path / "events.py").read_text()
+    assert "    lines: list[Line]" in text
+    assert "    tags: list[str]" in text
+    assert len(works(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("store", HOOKED)
+def test_payloads_that_need_a_hook(store: str, database: Database, restored: Restored, tmp_path: Path) -> None:
+    dump, options, hook = HOOKED[store]
+    restored(database, dump)
+    done = run(tmp_path, "init", "--url-env", database.env, *options)
+    assert done.returncode == 5
+    assert "neither JSON nor zlib" in done.stderr
+    assert "--decode module:function" in done.stderr
+    assert not (tmp_path / "runner.toml").exists()
+    decode = f"test_store_dumps:{hook}"
+    done = run(tmp_path, "init", "--url-env", database.env, *options, "--decode", decode)
+    assert done.returncode == 0, done.stderr
+    assert works(tmp_path)
+    (source,) = tomllib.loads((tmp_path / "runner.toml").read_text())["sources"].values()
+    assert source["decode"] == decode
+    assert sorted(source.get("aggregates", [])) == (["course-", "student-"] if store == "Courses" else [])
+
+
+def test_several_stores_without_a_terminal(database: Database, restored: Restored, tmp_path: Path) -> None:
+    restored(database, "eventsourcing")
+    done = run(tmp_path, "init", "--url-env", database.env)
+    assert done.returncode == 2
+    for name in ("public.bankplain_events", "textids.banktextids_events", "--schema public|textids", "--table"):
+        assert name in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_stores_on_a_terminal(database: Database, restored: Restored, tmp_path: Path) -> None:
+    restored(database, "eventsourcing")
+    ours, theirs = pty.openpty()
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "runner", "init", "--url-env", database.env],
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(theirs)
+    try:
+        os.write(ours, b"5\n")
+        _, said = asking.communicate(timeout=120)
+    finally:
+        os.close(ours)
+    assert asking.returncode == 0, said
+    assert "5  eventsourcing (Python) in textids.banktextids_events" in said
+    (source,) = tomllib.loads((tmp_path / "runner.toml").read_text())["sources"].values()
+    assert (source["schema"], source["table"]) == ("textids", "banktextids_events")
+
+
+def test_a_literal_url_is_written_nowhere(database: Database, restored: Restored, tmp_path: Path) -> None:
+    restored(database, "message_db")
+    url = f"{database.url}&password=s3cr3t-w0rd" if "?" in database.url else database.url
+    done = run(tmp_path, "init", url)
+    assert done.returncode == 0, done.stderr
+    assert "history" in done.stderr
+    assert "STORE_URL" in done.stderr
+    for text in (done.stdout, done.stderr, *(f.read_text() for f in tmp_path.iterdir() if f.is_file())):
+        assert "s3cr3t" not in text
+        assert "postgresql://" not in text
+    assert len(works(tmp_path, STORE_URL=database.url)) == 1_243
+
+
+def test_tenants_by_schema(database: Database, tmp_path: Path) -> None:
+    for tenant in ("tenant_a", "tenant_b"):
+        database.sql(f"CREATE SCHEMA {tenant}; SET search_path = {tenant}; {SCHEMAS['eventuous']}")
+        database.sql(f"INSERT INTO {tenant}.streams (stream_name) VALUES ('order-1')")
+        database.sql(
+            f"INSERT INTO {tenant}.messages (message_type, stream_id, stream_position, json_data, created) "
+            "VALUES ('Placed', 1, 0, '{\"total\": 5}', now())"
+        )
+    assert run(tmp_path, "init", "--url-env", database.env).returncode == 2
+    done = run(tmp_path, "init", "--url-env", database.env, "--schema", "tenant_*")
+    assert done.returncode == 0, done.stderr
+    (source,) = tomllib.loads((tmp_path / "runner.toml").read_text())["sources"].values()
+    assert source["schemas"] == "tenant_*"
+    works(tmp_path)
+    table = ReadModels(load_config(tmp_path / "runner.toml").read_models.path).table("summary")
+    assert sorted(table.column("tenant").to_pylist()) == ["tenant_a", "tenant_b"]
+
+
+def test_hostile_names(database: Database, tmp_path: Path) -> None:
+    """Quoted schema and table, and a type and keys of payloads that are no names in Python."""
+    database.sql(HOSTILE)
+    done = run(tmp_path, "init", "--url-env", database.env)
+    assert done.returncode == 0, done.stderr
+    (source,) = tomllib.loads((tmp_path / "runner.toml").read_text())["sources"].values()
+    assert (source["schema"], source["table"]) == ('My "Schema"', "Bank.Events")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("init",), 2, "--url-env NAME"),
+        (("init", "x.ndjson", "--url-env", "X"), 2, "--url-env NAME"),
+        (("init", "x.ndjson", "--preset", "emmett"), 2, "are for a store in Postgres"),
+        (("init", "--url-env", "NOT_SET_ANYWHERE"), 2, "NOT_SET_ANYWHERE is not set"),
+        (("init", "postgresql://user:s3cr3t@localhost:1/nothing"), 10, "STORE_URL"),
+    ],
+)
+def test_what_is_wrong(arguments: tuple[str, ...], code: int, says: str, tmp_path: Path) -> None:
+    done = run(tmp_path, *arguments)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "s3cr3t" not in done.stderr
+
+
+def test_no_known_store(database: Database, tmp_path: Path) -> None:
+    database.sql("CREATE TABLE something (id int)")
+    done = run(tmp_path, "init", "--url-env", database.env)
+    assert done.returncode == 5
+    assert 'preset = "custom"' in done.stderr
+    done = run(tmp_path, "init", "--url-env", database.env, "--preset", "emmet")
+    assert done.returncode == 2
+    assert "emmett" in done.stderr
