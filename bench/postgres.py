@@ -233,10 +233,9 @@ def measure(server: PostgresServer, folder: Path, asked: argparse.Namespace) -> 
     timed_sync(library, events)
     sample = min(asked.library_events, events)
     pieces = copied_bytes(url, "reads.account")
-    psql = Path(shutil.which("psql") or server.bin / "psql")
     say(f"equal; {asked.rounds} rounds")
     for _ in range(asked.rounds):
-        times["copy_to_nowhere"].append(bare_copy_out(psql, url))
+        times["copy_to_nowhere"].append(bare_copy_out(url))
         times["sync"].append(timed_sync(bare, events))
         times["psycopg_rows"].append(timed_read_loop(url))
         times["copy_to_arrow"].append(timed_copy_out(server))

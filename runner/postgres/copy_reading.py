@@ -151,6 +151,10 @@ class Reading:
         while (result := pgconn.get_result()) is not None:
             if result.status != pq.ExecStatus.COMMAND_OK:
                 failed = failed or result
+        # What was notified meanwhile is handed on as psycopg's own reading does; it would wait for the socket for it.
+        while (notice := pgconn.notifies()) is not None:
+            if pgconn.notify_handler is not None:
+                pgconn.notify_handler(notice)
         if failed is not None:
             raise errors.error_from_result(failed)
 

@@ -308,3 +308,24 @@ def test_several_connections_read_one_snapshot(database: Database, connection: C
             high = _read(second, "SELECT n FROM t WHERE n > 500", column)
         assert _read(second, "SELECT n FROM t", column).num_rows == 500
     assert sorted(low["n"].to_pylist() + high["n"].to_pylist()) == list(range(1, 1001))
+
+
+def test_notices_and_notifications_in_the_middle_of_the_rows(
+    database: Database, connection: Connection[Any], way: str
+) -> None:
+    """Notices are handed to Python while rows are taken without the interpreter's lock."""
+    connection.execute(
+        "CREATE FUNCTION loud(n int) RETURNS int LANGUAGE plpgsql AS"
+        " $$BEGIN IF n % 1000 = 0 THEN RAISE NOTICE 'at %', n; END IF; RETURN n; END$$; LISTEN news"
+    )
+    heard: list[str] = []
+    connection.add_notice_handler(lambda notice: heard.append(notice.message_primary or ""))
+    query = sql.SQL("SELECT loud(n), repeat('x', 200) FROM generate_series(1, 20000) n")
+    columns = (CopyColumn("n", types.INT4), CopyColumn("t", types.TEXT))
+    batches = copy_out(connection, query, columns, octets=1 << 16)
+    rows = next(batches).num_rows
+    database.sql("NOTIFY news, 'of the day'")
+    rows += sum(batch.num_rows for batch in batches)
+    assert rows == 20_000
+    assert heard == [f"at {n}" for n in range(1000, 20_001, 1000)]
+    assert [n.payload for n in connection.notifies(timeout=5, stop_after=1)] == ["of the day"]
