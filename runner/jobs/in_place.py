@@ -90,7 +90,11 @@ class HandOvers:
         return hand_over_of(connection, publish.hand_over, place, where)
 
     def run(self, connection: AnyConnection, positions: Mapping[str, Position]) -> None:
-        """Execute those of these read models, in the connection's transaction."""
+        """Execute those of these read models, in the connection's transaction; nothing else comes behind them."""
+        if self._publishes():
+            with translated("hand-over"):
+                # A switch has set another: the author's names are looked up as in a session of their own.
+                connection.execute("SET LOCAL search_path TO DEFAULT")
         for publish in self._publishes():
             if publish.name not in positions:
                 continue

@@ -131,12 +131,11 @@ def test_columns_of_their_own_types(each_database: Database, tmp_path: Path) -> 
     each_database.sql(NATIVE)
     fill_native(each_database, rows_of(project))
     assert patterns(project) == []
-    each_database.sql(
-        "UPDATE things SET numbers = numbers || 5::bigint, took = took + interval '1 day' WHERE number < 0"
-    )
+    more = "numbers = numbers || 5::bigint, took = took + interval '1 day'"
+    each_database.sql(f"UPDATE things SET {more} WHERE number BETWEEN 1 AND 4")
     assert patterns(project) == [
-        ("took", "off by a constant", "+86400000000", 5),
-        ("numbers", "more elements there", "", 5),
+        ("took", "off by a constant", "+86400000000", 4),
+        ("numbers", "more elements there", "", 4),
     ]
 
 
@@ -194,21 +193,22 @@ def test_numbers_that_are_none_and_times_without_end(database: Database, tmp_pat
     assert ("at", "null there", "", 1) in patterns(again)
 
 
+NINES = {"1": 9, "7": 63}
 TOLERANCES = [
     ({"numeric_scale": 2}, "UPDATE things SET price = round(price, 2)", []),
-    ({}, "UPDATE things SET price = round(price, 2)", [("price", "rounded", "to 2 places", 12)]),
-    ({}, "UPDATE things SET price = trunc(price, 2)", [("price", "truncated", "to 2 places", 12)]),
+    ({}, "UPDATE things SET price = round(price, 2)", [("price", "rounded", "to 2 places", 11)]),
+    ({}, "UPDATE things SET price = trunc(price, 2)", [("price", "truncated", "to 2 places", 11)]),
     ({"time_precision": "ms"}, "UPDATE things SET at = date_trunc('milliseconds', at)", []),
-    ({"time_precision": "s"}, "UPDATE things SET at = at + interval '1 second'", [("at", "off by a constant", "+1.0 s", 22)]),
+    ({"time_precision": "s"}, "UPDATE things SET at = at + '1 s'", [("at", "off by a constant", "+1.0 s", 22)]),
     ({}, "UPDATE things SET at = at - interval '90 minutes'", [("at", "time zone shift", "-01:30", 22)]),
-    ({}, "UPDATE things SET note = '' WHERE note IS NULL", [("note", "default there, null here", "", 16)]),
+    ({}, "UPDATE things SET note = '' WHERE note IS NULL", [("note", "default there, null here", "", 17)]),
     ({"ignore": ["price", "at"]}, "UPDATE things SET price = 1, at = now()", []),
     ({"filter": "aggregate_id <> 't-9'"}, "UPDATE things SET number = 1", None),
     ({"columns": {"name": {"column": "name", "trim": True}}}, "UPDATE things SET name = name || '  '", []),
-    ({"columns": {"level": {"column": "level", "values": {"1": "10", "7": "70"}}}}, "UPDATE things SET level = level * 10", []),
+    ({"columns": {"level": {"column": "level", "values": NINES}}}, "UPDATE things SET level = 9 * level", []),
     ({}, "UPDATE things SET level = level * 10", [("level", "another unit", "times 10", 22)]),
     ({}, "UPDATE things SET day = day + 1", [("day", "off by a constant", "+1 days", 22)]),
-    ({}, "UPDATE things SET ratio = ratio::real", [("ratio", "single precision", "", 18)]),
+    ({}, "UPDATE things SET ratio = ratio::real", [("ratio", "single precision", "", 19)]),
 ]  # fmt: skip
 
 
@@ -245,7 +245,7 @@ WRONG: list[tuple[dict[str, Any], type[RunnerError], str]] = [
     ({"columns": {"number": "numbr"}}, ConfigError, r"public.things has no column 'numbr' .*did you mean number"),
     ({"ignore": ["aggregate_id"]}, ConfigError, "aggregate_id is a key column, which cannot be ignored"),
     ({"filter": "no_such_column = 1"}, PostgresError, "no_such_column"),
-    ({"filter": "1 = 1) OR (true"}, PostgresError, "syntax error|unterminated"),
+    ({"filter": "1 = 1) OR (true"}, ConfigError, "compare.things.filter has brackets that do not match"),
     ({"progress": {"sql": "SELECT 1 WHERE false"}}, JobError, "no progress to read"),
     ({"progress": {"sql": "SELECT 'x'"}}, ConfigError, "holds 'x', which is no position"),
     ({"progress": {"preset": "marten", "name": "Things:All"}}, ConfigError, "no table mt_event_progression"),
@@ -259,10 +259,9 @@ WRONG: list[tuple[dict[str, Any], type[RunnerError], str]] = [
 def test_what_cannot_be_compared(
     keys: dict[str, Any], error: type[RunnerError], match: str, database: Database, tmp_path: Path
 ) -> None:
-    project = project_of(tmp_path, database, **keys)
     database.sql(NATIVE)
     with pytest.raises(error, match=match):
-        compare(project.config, ["things"])
+        compare(project_of(tmp_path, database, **keys).config, ["things"])
 
 
 def test_a_role_without_select_is_told_the_grant(database: Database, tmp_path: Path, capsys: Any) -> None:
