@@ -18,7 +18,7 @@ from tail_cases import Clock, Naive, committed, write
 from test_tail_schedules import PATIENCE, Plan, SureLoss, Writer
 
 from runner.cli import app
-from runner.errors import PostgresError, SourceError
+from runner.errors import PostgresError, SourceChanged, SourceError
 from runner.jobs import live
 from runner.jobs.sync import sync
 from runner.jobs.update import update
@@ -311,3 +311,26 @@ def test_commits_that_the_server_loses_after_they_were_read_never_reach_the_log(
     sync(made.config)
     assert [(e["aggregate_id"], e["version"]) for e in made.events()] == [("first", 1), ("other", 1)]
     assert {(agg, version) for agg, version in committed(database)} == {("first", 1), ("other", 1)}
+
+
+def test_a_store_that_is_not_the_one_that_was_read_stops_the_sync(database: Database, tmp_path: Path) -> None:
+    """Rewritten with the same rows it goes on; made anew with others it does not, and the positions are named."""
+    database.sql(PARTITIONED)
+    database.sql("INSERT INTO events (agg, version) VALUES ('a', 1), ('b', 1), ('c', 1)")
+    made = project(tmp_path, database, tail="gaps")
+    sync(made.config)
+    copy = "CREATE TABLE kept AS SELECT * FROM events; DROP TABLE events; DROP SEQUENCE IF EXISTS events_pos_seq;"
+    back = "INSERT INTO events (pos, agg, version) SELECT pos, {agg}, version FROM kept; DROP TABLE kept;"
+    drawn = "SELECT setval('events_pos_seq', 3)"
+    database.sql(f"{copy} {PARTITIONED}; {back.format(agg='agg')} {drawn}")
+    database.sql("INSERT INTO events (agg, version) VALUES ('a', 2)")
+    assert sync(made.config).events == 1
+    renamed = "CASE WHEN pos > 2 THEN agg || '!' ELSE agg END"
+    database.sql(f"{copy} {PARTITIONED}; {back.format(agg=renamed)} SELECT setval('events_pos_seq', 4)")
+    for _ in range(2):
+        with pytest.raises(SourceChanged) as caught:
+            sync(made.config)
+        assert "2 events of the log are not there (positions 3, 4)" in str(caught.value)
+        assert "2 are there that the log passed (positions 3, 4); up to 2 both agree" in str(caught.value)
+        assert "The table was made anew" in str(caught.value)
+    assert len(made.events()) == 4

@@ -15,9 +15,9 @@ with it.
 
 Late rows and versions. The log takes an event behind all of its aggregate's events, so its version must be above
 theirs. Marten checks a stream's version against the stream's row, which stays locked until the commit, Axon and spatie
-have a unique index and count on from what they have read: the next version is written by one who has seen the one before
-committed. So a late row's version is above those that the log has, whatever its position. Where a store draws versions
-before it inserts, a late row may come below: the log refuses it, and the error names event and aggregate.
+have a unique index and count on from what they have read: the next version is written by one who has seen the one
+before committed. So a late row's version is above those that the log has, whatever its position. Where a store draws
+versions before it inserts, a late row may come below: the log refuses it, and the error names event and aggregate.
 
 Where two columns order the rows, gaps cannot be told: then only the grace protects.
 """
