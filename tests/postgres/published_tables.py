@@ -86,7 +86,7 @@ class Published:
 
     def rows(self, shape: Shape, table: str = "", schema: str = "") -> pa.Table:
         """The table as users see it, with the shape's columns."""
-        names = [n for n in shape.columns]
+        names = list(shape.columns)
         columns = tuple(
             CopyColumn(n, pg_type_of(shape.schema.field(n).type), shape.schema.field(n).type) for n in names
         )

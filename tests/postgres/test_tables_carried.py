@@ -44,7 +44,8 @@ CASES = {
         "GRANT SELECT (balance), UPDATE (note) ON reads.accounts TO {role}", _column("attacl::text")
     ),
     "grants of nobody": Case(
-        "ALTER DEFAULT PRIVILEGES IN SCHEMA reads GRANT SELECT ON TABLES TO {role}; REVOKE ALL ON reads.accounts FROM {role}",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA reads GRANT SELECT ON TABLES TO {role}; REVOKE ALL ON "
+        "reads.accounts FROM {role}",
         "SELECT has_table_privilege('{role}', 'reads.accounts', 'SELECT')",
     ),
     "owner": Case(
@@ -52,28 +53,33 @@ CASES = {
         f"SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = {LIVE}",
     ),
     "comments": Case(
-        "COMMENT ON TABLE reads.accounts IS 'it''s \"here\" {{x}} 100%'; COMMENT ON COLUMN reads.accounts.note IS 'n';"
+        "COMMENT ON TABLE reads.accounts IS 'it''s \"here\" {{x}} 100%'; COMMENT ON COLUMN reads.accounts.note "
+        "IS 'n';"
         "COMMENT ON INDEX reads.accounts_pkey IS 'i'; COMMENT ON CONSTRAINT accounts_pkey ON reads.accounts IS 'c'",
         f"SELECT obj_description({LIVE}, 'pg_class'), col_description({LIVE}, 3),"
         " obj_description('reads.accounts_pkey'::regclass, 'pg_class'),"
-        f" (SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conrelid = {LIVE} AND contype = 'p')",
+        f" (SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conrelid = {LIVE} AND contype "
+        f"= 'p')",
     ),
     "index": Case(
-        'CREATE UNIQUE INDEX "Odd ""index""" ON reads.accounts USING btree (lower(note) DESC, balance) INCLUDE (aggregate_id)'
-        " WITH (fillfactor = 70) WHERE balance > 3",
+        'CREATE UNIQUE INDEX "Odd ""index""" ON reads.accounts USING btree (lower(note) DESC, balance)'
+        " INCLUDE (aggregate_id) WITH (fillfactor = 70) WHERE balance > 3",
         f"SELECT pg_get_indexdef(indexrelid), indisvalid FROM pg_index WHERE indrelid = {LIVE} ORDER BY 1",
     ),
     "unique constraint": Case(
         "ALTER TABLE reads.accounts ADD CONSTRAINT once UNIQUE (balance, note) DEFERRABLE INITIALLY DEFERRED",
-        f"SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = {LIVE} AND contype IN ('u', 'p')",
+        f"SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = {LIVE} AND contype IN "
+        f"('u', 'p')",
     ),
     "exclusion": Case(
         "ALTER TABLE reads.accounts ADD CONSTRAINT apart EXCLUDE USING btree (balance WITH =)",
         f"SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = {LIVE} AND contype = 'x'",
     ),
     "check": Case(
-        "ALTER TABLE reads.accounts ADD CHECK (balance >= 0), ADD CONSTRAINT short CHECK (length(note) < 9) NOT VALID",
-        f"SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = {LIVE} AND contype = 'c' ORDER BY 1",
+        "ALTER TABLE reads.accounts ADD CHECK (balance >= 0), ADD CONSTRAINT short CHECK (length(note) < 9) NOT "
+        "VALID",
+        f"SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = {LIVE} AND contype = "
+        f"'c' ORDER BY 1",
     ),
     "not null": Case("ALTER TABLE reads.accounts ALTER balance SET NOT NULL", _column("attnotnull")),
     "default": Case(
@@ -96,8 +102,10 @@ CASES = {
         "ALTER TABLE reads.accounts ALTER note SET STORAGE EXTERNAL, ALTER note SET COMPRESSION pglz;"
         "ALTER TABLE reads.accounts SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01,"
         " toast.autovacuum_enabled = false)",
-        f"SELECT c.reloptions::text, t.reloptions::text, (SELECT attstorage::text || attcompression::text FROM pg_attribute"
-        f" WHERE attrelid = {LIVE} AND attname = 'note') FROM pg_class AS c JOIN pg_class AS t ON t.oid = c.reltoastrelid"
+        f"SELECT c.reloptions::text, t.reloptions::text, (SELECT attstorage::text || attcompression::text FROM "
+        f"pg_attribute"
+        f" WHERE attrelid = {LIVE} AND attname = 'note') FROM pg_class AS c JOIN pg_class AS t ON t.oid = "
+        f"c.reltoastrelid"
         f" WHERE c.oid = {LIVE}",
     ),
     "unlogged": Case(
@@ -113,17 +121,20 @@ CASES = {
         f" AND indisreplident) FROM pg_class WHERE oid = {LIVE}",
     ),
     "replica identity full": Case(
-        "ALTER TABLE reads.accounts REPLICA IDENTITY FULL", f"SELECT relreplident::text FROM pg_class WHERE oid = {LIVE}"
+        "ALTER TABLE reads.accounts REPLICA IDENTITY FULL",
+        f"SELECT relreplident::text FROM pg_class WHERE oid = {LIVE}",
     ),
     "row-level security": Case(
         "ALTER TABLE reads.accounts ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
         "CREATE TABLE reads.allowed (note text);"
-        "CREATE POLICY \"Some's\" ON reads.accounts AS RESTRICTIVE FOR SELECT TO {role}, {other} USING (accounts.note IN"
+        "CREATE POLICY \"Some's\" ON reads.accounts AS RESTRICTIVE FOR SELECT TO {role}, {other} USING "
+        "(accounts.note IN"
         " (SELECT allowed.note FROM reads.allowed) AND balance < (SELECT max(a.balance) FROM reads.accounts AS a));"
         "CREATE POLICY writes ON reads.accounts FOR UPDATE USING (true) WITH CHECK (balance > 0);"
         "COMMENT ON POLICY writes ON reads.accounts IS 'who writes'",
         "SELECT polname, polcmd::text, polpermissive, polroles::text, pg_get_expr(polqual, polrelid),"
-        " pg_get_expr(polwithcheck, polrelid), obj_description(p.oid, 'pg_policy'), relrowsecurity, relforcerowsecurity"
+        " pg_get_expr(polwithcheck, polrelid), obj_description(p.oid, 'pg_policy'), relrowsecurity, "
+        "relforcerowsecurity"
         f" FROM pg_policy AS p JOIN pg_class AS c ON c.oid = polrelid WHERE polrelid = {LIVE} ORDER BY 1",
     ),
     "trigger": Case(
@@ -147,13 +158,15 @@ CASES = {
         "SELECT pubname, schemaname, tablename, attnames::text, rowfilter FROM pg_publication_tables ORDER BY 1",
     ),
     "foreign key from it": Case(
-        "CREATE TABLE public.notes (note text PRIMARY KEY); INSERT INTO notes SELECT 'n' || i FROM generate_series(0, 50) AS i;"
+        "CREATE TABLE public.notes (note text PRIMARY KEY); INSERT INTO notes SELECT 'n' || i FROM "
+        "generate_series(0, 50) AS i;"
         "ALTER TABLE reads.accounts ADD CONSTRAINT of_note FOREIGN KEY (note) REFERENCES notes ON DELETE CASCADE",
         "SELECT conname, convalidated, conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint"
         f" WHERE conrelid = {LIVE} AND contype = 'f'",
     ),
     "foreign key to it": Case(
-        "CREATE TABLE public.cards (account text REFERENCES reads.accounts ON UPDATE CASCADE); INSERT INTO cards VALUES ('a3')",
+        "CREATE TABLE public.cards (account text REFERENCES reads.accounts ON UPDATE CASCADE); INSERT INTO "
+        "cards VALUES ('a3')",
         "SELECT conname, convalidated, confrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint"
         " WHERE conrelid = 'cards'::regclass AND contype = 'f'",
     ),
@@ -165,21 +178,26 @@ CASES = {
         " WHERE polrelid = 'letters'::regclass",
     ),
     "function": Case(
-        "CREATE FUNCTION public.total() RETURNS numeric LANGUAGE sql BEGIN ATOMIC SELECT sum(balance) FROM reads.accounts; END;"
+        "CREATE FUNCTION public.total() RETURNS numeric LANGUAGE sql BEGIN ATOMIC SELECT sum(balance) FROM "
+        "reads.accounts; END;"
         "GRANT EXECUTE ON FUNCTION total() TO {role}",
-        "SELECT proname, pg_get_functiondef(oid), proacl::text, (SELECT total() > 0) FROM pg_proc WHERE proname = 'total'",
+        "SELECT proname, pg_get_functiondef(oid), proacl::text, (SELECT total() > 0) FROM pg_proc WHERE proname "
+        "= 'total'",
     ),
     "views": Case(
         "CREATE VIEW public.plain AS SELECT * FROM reads.accounts;"
         "CREATE VIEW public.renamed (a, \"B b\") WITH (security_barrier = true, security_invoker = true) AS"
         " SELECT aggregate_id, sum(balance) FROM reads.accounts GROUP BY aggregate_id;"
-        "CREATE VIEW public.above AS SELECT p.note, r.\"B b\" FROM plain AS p JOIN renamed AS r ON r.a = p.aggregate_id;"
+        "CREATE VIEW public.above AS SELECT p.note, r.\"B b\" FROM plain AS p JOIN renamed AS r ON r.a = "
+        "p.aggregate_id;"
         "CREATE VIEW reads.checked AS SELECT * FROM reads.accounts WHERE balance > 2 WITH CASCADED CHECK OPTION;"
         "CREATE VIEW public.functional AS SELECT aggregate_id, note FROM reads.accounts GROUP BY aggregate_id;"
-        "CREATE VIEW public.either AS WITH accounts AS (SELECT 1 AS one) SELECT a.note, accounts.one FROM reads.accounts AS a,"
+        "CREATE VIEW public.either AS WITH accounts AS (SELECT 1 AS one) SELECT a.note, accounts.one FROM "
+        "reads.accounts AS a,"
         " accounts UNION ALL SELECT note, 2 FROM plain;"
         "GRANT SELECT ON plain TO {role}; COMMENT ON VIEW plain IS 'p'; ALTER VIEW plain ALTER note SET DEFAULT 'x'",
-        "SELECT relname, c.oid::int, pg_get_viewdef(c.oid), relacl::text, reloptions::text, obj_description(c.oid, 'pg_class'),"
+        "SELECT relname, c.oid::int, pg_get_viewdef(c.oid), relacl::text, reloptions::text, "
+        "obj_description(c.oid, 'pg_class'),"
         " (SELECT count(*) FROM pg_attrdef WHERE adrelid = c.oid)"
         " FROM pg_class AS c WHERE relkind = 'v' AND relname IN"
         " ('plain', 'renamed', 'above', 'checked', 'functional', 'either') ORDER BY 1",
@@ -187,12 +205,14 @@ CASES = {
     "materialised view": Case(
         "CREATE MATERIALIZED VIEW public.sums (\"of\", total) WITH (fillfactor = 80) AS"
         " SELECT note, sum(balance) FROM reads.accounts GROUP BY note;"
-        "CREATE UNIQUE INDEX sums_of ON sums (\"of\"); CREATE MATERIALIZED VIEW reads.empty AS TABLE reads.accounts WITH NO DATA;"
+        "CREATE UNIQUE INDEX sums_of ON sums (\"of\"); CREATE MATERIALIZED VIEW reads.empty AS TABLE "
+        "reads.accounts WITH NO DATA;"
         "CREATE VIEW public.of_sums AS SELECT total FROM sums; GRANT SELECT ON sums TO {role};"
         "COMMENT ON MATERIALIZED VIEW sums IS 's'; COMMENT ON COLUMN sums.total IS 't';"
         "CREATE VIEW public.between AS TABLE reads.accounts; CREATE MATERIALIZED VIEW public.far AS TABLE between",
         "SELECT c.relname, c.relispopulated, c.reloptions::text, pg_get_viewdef(c.oid), c.relacl::text,"
-        " obj_description(c.oid, 'pg_class'), col_description(c.oid, 2), (SELECT string_agg(pg_get_indexdef(indexrelid), ';')"
+        " obj_description(c.oid, 'pg_class'), col_description(c.oid, 2), (SELECT "
+        "string_agg(pg_get_indexdef(indexrelid), ';')"
         " FROM pg_index WHERE indrelid = c.oid) FROM pg_class AS c WHERE relkind IN ('m', 'v') AND relname IN"
         " ('sums', 'empty', 'of_sums', 'between', 'far') ORDER BY 1",
     ),
@@ -280,7 +300,9 @@ REFUSED = {
         "CREATE MATERIALIZED VIEW one AS TABLE reads.accounts; CREATE MATERIALIZED VIEW two AS TABLE one",
         "materialised view public.two",
     ),
-    "materialised view of a column that goes": ("CREATE MATERIALIZED VIEW m AS SELECT note FROM reads.accounts", "public.m"),
+    "materialised view of a column that goes": (
+        "CREATE MATERIALIZED VIEW m AS SELECT note FROM reads.accounts", "public.m",
+    ),
     "added column": ("ALTER TABLE reads.accounts ADD extra int", "column extra"),
     "other type": ("ALTER TABLE reads.accounts ALTER note TYPE varchar(20)", "column note"),
     "identity": (
@@ -290,7 +312,8 @@ REFUSED = {
     "child": ("CREATE TABLE reads.child () INHERITS (reads.accounts)", "inherits"),
     "row type": ("CREATE TABLE reads.other (a reads.accounts)", "table other: it is bound"),
     "function of its rows": (
-        "CREATE FUNCTION reads.f(reads.accounts) RETURNS int LANGUAGE sql AS 'SELECT 1'", r"function f\(accounts\): it is bound",
+        "CREATE FUNCTION reads.f(reads.accounts) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        r"function f\(accounts\): it is bound",
     ),
     "itself": (
         "ALTER TABLE reads.accounts ADD CONSTRAINT own FOREIGN KEY (note) REFERENCES reads.accounts NOT VALID",

@@ -284,13 +284,12 @@ def test_a_catch_up_beside_a_switch_writes_into_no_other_table(published: Publis
                 errors.append(error)
 
         thread = threading.Thread(target=catch_up, daemon=True)
-        with database.connect() as switching:
-            with switching.transaction():
-                switching.execute("LOCK TABLE reads.accounts IN ACCESS EXCLUSIVE MODE")
-                thread.start()
-                _until(database, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
-                switching.execute("ALTER TABLE reads.accounts RENAME TO accounts__v1")
-                switching.execute("ALTER TABLE reads.accounts__v2 RENAME TO accounts")
+        with database.connect() as switching, switching.transaction():
+            switching.execute("LOCK TABLE reads.accounts IN ACCESS EXCLUSIVE MODE")
+            thread.start()
+            _until(database, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
+            switching.execute("ALTER TABLE reads.accounts RENAME TO accounts__v1")
+            switching.execute("ALTER TABLE reads.accounts__v2 RENAME TO accounts")
         thread.join(30)
     assert "run the update again" in str(errors[0])
     assert database.sql("SELECT min(balance) FROM reads.accounts") == [(0,)]

@@ -117,7 +117,8 @@ def test_every_type(each_database: Database, tmp_path: Path) -> None:
         )
     )
     assert declared == {
-        "aggregate_id": "text", "whole": "bigint", "Float's": "double precision", "select": "boolean", "Text here": "text",
+        "aggregate_id": "text", "whole": "bigint", "Float's": "double precision", "select": "boolean",
+        "Text here": "text",
         "at": "timestamp with time zone", "day": "date", "took": "interval", "uuid": "uuid", "price": "numeric(19,2)",
         "last": "text[]", "counters": "bigint[]",
     }  # fmt: skip

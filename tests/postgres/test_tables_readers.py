@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from published_tables import Published, with_schema
 from table_readers import Readers
 
@@ -29,6 +30,7 @@ def _rows(version: int) -> dict[tuple[str], tuple[int, str]]:
     return {(f"a{i}",): (version, "") for i in range(COUNT)}
 
 
+@pytest.mark.slow
 def test_readers_through_fifty_switches(database: Database, tmp_path: Path) -> None:
     with_schema(database)
     published = Published(tmp_path / "read_models", database.env, total=60.0)

@@ -73,12 +73,14 @@ def test_users_read_the_checkpoint_and_nothing_else(database: Database, tmp_path
 BELONGS = {
     "table": ("ALTER TABLE reads.accounts OWNER TO {other}", "the table"),
     "view": (
-        "CREATE VIEW public.v AS SELECT * FROM reads.accounts; GRANT USAGE ON SCHEMA reads TO {other};"
-        "ALTER VIEW v OWNER TO {other}", "view public.v",
+        "CREATE VIEW public.v AS SELECT * FROM reads.accounts; ALTER VIEW v OWNER TO {other}", "view public.v",
     ),
     "publication": (
-        "CREATE PUBLICATION p FOR TABLE reads.accounts; GRANT CREATE ON DATABASE {database} TO {other};"
-        "ALTER PUBLICATION p OWNER TO {other}", "publication p",
+        (
+            "CREATE PUBLICATION p FOR TABLE reads.accounts; GRANT CREATE ON DATABASE {database} TO {other};"
+            "ALTER PUBLICATION p OWNER TO {other}"
+        ),
+        "publication p",
     ),
     "foreign key": (
         "CREATE TABLE cards (a text REFERENCES reads.accounts); ALTER TABLE cards OWNER TO {other}",

@@ -1,8 +1,8 @@
 """Catch-up: changed and deleted rows and the checkpoint, in one transaction. Steps apply.1 to apply.3.
 
-Which rows is said by the delta files behind the table's revision. A compaction may have merged them: into another delta,
-which then tells more than is needed and nothing false, for it holds each key's newest row; or into base files, and then
-all rows are copied to a temporary table and what is equal is taken out of it by the server.
+Which rows is said by the delta files behind the table's revision. A compaction may have merged them: into another
+delta, which then tells more than is needed and nothing false, for it holds each key's newest row; or into base files,
+and then all rows are copied to a temporary table and what is equal is taken out of it by the server.
 """
 
 from __future__ import annotations

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["check_place", "check_rights"]
 
 OLDEST = 15
-_COUNTED = ("index", "constraint", "statistics", "CHECK", "foreign key", "policy", "trigger", "rule", "publication", "view",
-            "function", "sequence", "default", "grants", "comment")  # fmt: skip
+_COUNTED = (
+    "index", "constraint", "statistics", "CHECK", "foreign key", "policy", "trigger", "rule", "publication", "view",
+    "materialised view", "function", "sequence", "default", "grants", "comment",
+)  # fmt: skip
 
 
 def check_rights(connection: AnyConnection, schemas: Sequence[str]) -> None:
@@ -78,7 +80,7 @@ def check_place(connection: AnyConnection, place: Place, layout: Layout) -> str:
 def _counted(items: Sequence[Belonging]) -> str:
     found: Counter[str] = Counter()
     for item in items:
-        if item.phase in ("create", "index", "load", "switch"):
+        if item.phase in ("create", "index", "load", "matview", "switch"):
             kind = next((k for k in _COUNTED if item.name.startswith(k)), "")
             if kind and not (kind == "comment" and item.statement.endswith(" IS NULL")):
                 found[kind] += 1

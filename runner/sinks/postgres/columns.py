@@ -2,8 +2,8 @@
 
 Users' tables hold identity, key and state columns, no hashes. Types are those of ``runner.postgres.types``: bigint,
 double precision, numeric(19, scale), text, timestamptz, date, interval, uuid, boolean, arrays of these. Columns that
-cannot be None are NOT NULL. The key is the primary key; where a part of it can be None, which no primary key can hold, a
-UNIQUE NULLS NOT DISTINCT constraint. A key of no columns allows one row.
+cannot be None are NOT NULL. The key is the primary key; where a part of it can be None, which no primary key can hold,
+a UNIQUE NULLS NOT DISTINCT constraint. A key of no columns allows one row.
 """
 
 from __future__ import annotations

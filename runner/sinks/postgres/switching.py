@@ -145,10 +145,7 @@ def _found(connection: AnyConnection, incoming: Sequence[Incoming]) -> list[_Fou
 
 
 def _relation(connection: AnyConnection, relid: int) -> Identifier:
-    row = connection.execute(
-        "SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = %s",
-        (relid,),
-    ).fetchone()
+    row = connection.execute(SWITCHING["name_of"], {"relid": relid}).fetchone()
     if row is None:
         raise PostgresTimeout("the table was dropped just now", sqlstate="55P03")
     return qualified(*row)

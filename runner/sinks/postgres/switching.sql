@@ -30,6 +30,9 @@ WITH RECURSIVE above AS (
 )
 SELECT relid::bigint FROM above WHERE depth > 0 GROUP BY relid ORDER BY max(depth) DESC, relid;
 
+-- name: name_of
+SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = %(relid)s;
+
 -- name: names_taken
 SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = ANY(%(names)s)

@@ -79,10 +79,10 @@ class PostgresTables:
     def load(self, version: Version, *, workers: int = 0, listener: Listener = ignore) -> LoadedTable:
         """Copy a version's rows into new tables: in parallel by partition, then keys, indexes, ANALYZE.
 
-        version: base and delta files on the disk, published or not. workers: connections at a time; 0, and at most, what
-        runner.toml says. Resumable: each partition's COPY and its note are one transaction, finished partitions of the
-        same files stay; a table that is live already as this version says stays too. Raises CopyError, PostgresError,
-        ReadModelError.
+        version: base and delta files on the disk, published or not. workers: connections at a time; 0, and at most,
+        what runner.toml says. Resumable: each partition's COPY and its note are one transaction, finished partitions of
+        the same files stay; a table that is live already as this version says stays too. Raises CopyError,
+        PostgresError, ReadModelError.
         """
         hands = min(workers or self._config.connections, self._config.connections)
         loaded = LoadedTable(version, tuple(place for place, _ in self._places(version.shape)))

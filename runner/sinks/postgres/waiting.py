@@ -68,8 +68,8 @@ def wait_for_snapshots(connection: AnyConnection, relids: Sequence[int], deadlin
         if deadline.over:
             pid, name = next((pid, name) for pid, transaction, _, name, _ in rows if (pid, transaction) in before)
             raise PostgresTimeout(
-                f"a transaction of process {pid} ({name or 'no application_name'}) has a snapshot older than the loaded "
-                "rows: after a switch it would see none of them",
+                f"a transaction of process {pid} ({name or 'no application_name'}) has a snapshot older than the "
+                "loaded rows: after a switch it would see none of them",
                 hint="let it end, or raise switch_timeout of [read_models.postgres]; then run it again",
             )
         time.sleep(LOOK)
