@@ -12,7 +12,15 @@ from runner.cli.options import session_command
 from runner.cli.output import count, emit_json, print_table, print_text, rate, say
 from runner.cli.place import checked_place
 from runner.cli.rebuild import NUMERIC, PROJECTION_COLUMNS
-from runner.cli.running import chosen_names, engine_options, metrics_options, projections_as_rows, proof_lines, running
+from runner.cli.running import (
+    chosen_names,
+    engine_options,
+    metrics_options,
+    projections_as_rows,
+    proof_lines,
+    running,
+    table_lines,
+)
 from runner.errors import FingerprintChanged, ReadModelError
 
 if TYPE_CHECKING:
@@ -105,14 +113,16 @@ def _sorted_out(config: Config, chosen: Sequence[str] | Literal["all", "live"]) 
 def _show(report: UpdateReport, session: Session) -> None:
     for name, reason in report.folded_again.items():
         print_text(f"{name} was folded again from the first event: {reason}")
+    for note in note_lines(report.notes, session):
+        print_text(f"note: {note}")
     if report.nothing_new:
         print_text(f"nothing new: the read models are at position {count(report.cut.position)}")
         return
-    for note in note_lines(report.notes, session):
-        print_text(f"note: {note}")
     print_table("", PROJECTION_COLUMNS, projections_as_rows(report.projections), numeric=NUMERIC)
     for line in proof_lines(report.projections):
         print_text(line)
     speed = rate(report.events, report.seconds.get("fold", 0.0))
     how = f"{count(report.events)} new events, folded at {speed} ({report.engine}); " if report.events else ""
     print_text(f"{how}at position {count(report.cut.position)}")
+    for line in table_lines(report.projections):
+        print_text(line)

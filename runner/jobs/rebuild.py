@@ -336,6 +336,8 @@ class _Rebuild:
         done = list(records.values())
         events = sum(record.events for record in done)
         self.run.counts.update({"events": events, "rows": dict(rows), "engine": used[0], "workers": used[2]})
+        if self.publishing.places:
+            self.run.counts["tables"] = dict(self.publishing.places)
         return RebuildReport(
             job_id=self.run.job_id,
             engine=used[0],

@@ -348,6 +348,8 @@ class _Update:
         self.run.counts.update({"events": events, "nothing_new": nothing_new, "folded_again": dict(folded_again)})
         if notes:
             self.run.counts["notes"] = list(notes)
+        if self.publishing.places:
+            self.run.counts["tables"] = dict(self.publishing.places)
         engine, why, workers = self.used
         return UpdateReport(
             job_id=self.run.job_id,
