@@ -62,6 +62,11 @@ apply (a catch-up in Postgres)
   1  changed rows in a temporary table              nothing
   2  rows and checkpoint changed, not committed     nothing
   3  committed                                      the table is ahead; the embedded revision is published by the next run
+
+in_place (rows of the application's own table)
+  1  what differs is known                          nothing
+  2  rows, hand-over, checkpoint; not committed     nothing
+  3  committed                                      the table is ahead; the next run finds nothing to change in it
 """
 
 from __future__ import annotations
@@ -83,6 +88,7 @@ STEPS = (
     *(f"load.{n}" for n in (1, 2, 3, 4)),
     *(f"switch.{n}" for n in (1, 2, 3, 4)),
     *(f"apply.{n}" for n in (1, 2, 3)),
+    *(f"in_place.{n}" for n in (1, 2, 3)),
 )
 
 

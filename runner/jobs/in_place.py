@@ -5,7 +5,8 @@ application is told where to go on (hand-over), the checkpoint is noted. Where s
 meanwhile the server ends the transaction, and all of it is done again, the comparison too. Killed at any point and run
 again, it finds what still differs.
 
-The checkpoint stands in ``projection_runner.in_place``, in the table's database.
+Steps: in_place.1 to in_place.3 (``runner/steps.py``). The checkpoint stands in ``projection_runner.in_place``, in the
+table's database.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from runner.sinks.application.writing import Changes, cheaper, writing_of
 from runner.sinks.catalog import relation
 from runner.sinks.differences.find import comparing
 from runner.stats import Noted
+from runner.steps import reached
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -214,8 +216,10 @@ class InPlace:
             for version in sorted(versions, key=lambda v: v.name):
                 done[version.name] = self._one(connection, version)
             self.hand_overs.run(connection, {v.name: v.position for v in versions})
+            reached("in_place.2")
             with translated("projection_runner.in_place"):
                 connection.commit()
+            reached("in_place.3")
         except BaseException:
             if not connection.broken and not connection.closed:
                 connection.rollback()
@@ -230,7 +234,9 @@ class InPlace:
             rows = copied(connection, table, inside / "table.parquet")
             with comparing(inside) as work:
                 keys, fields = ([c.compared for c in part] for part in (table.key, table.fields))
-                changes = writing.apply(connection, work, work.find(relation(version), rows, keys, fields, samples=1))
+                found = work.find(relation(version), rows, keys, fields, samples=1)
+                reached("in_place.1")
+                changes = writing.apply(connection, work, found)
         with translated("projection_runner.in_place"):
             connection.execute(
                 BOOKS["checkpoint"],

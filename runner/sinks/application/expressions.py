@@ -28,7 +28,6 @@ from runner.sinks.differences.domains import (
     here_as,
     literal,
     sql_type,
-    text_of,
     value_of,
 )
 from runner.sinks.differences.model import Compared, Domain
@@ -91,13 +90,12 @@ def same_on_both(name: str, kind: pa.DataType, default: object, *, near: bool = 
     """A column of two relations that both are the read model's own rows."""
     domain = domain_of(kind)
     here = _here(quoted_in_duckdb(name), kind, domain)
-    text = f"to_json({here})::VARCHAR" if domain is Domain.LIST else text_of(here, domain)
     return Compared(
         name,
         domain,
         here,
         here,
-        text,
+        "",
         element=element_of(kind) if domain is Domain.LIST else "",
         default=_default(default, domain),
         near=near,
@@ -252,11 +250,10 @@ def _date(raw: Composable, base: str, wanted: Wanted) -> tuple[Composable, PgTyp
 
 
 def _arrived(column: str, arrow: pa.DataType, domain: Domain, kind: pa.DataType) -> tuple[str, str]:
-    """(text, value) of what was copied, in DuckDB."""
+    """(text, value) of what was copied, in DuckDB; text is "" where the value says all."""
     if pa.types.is_string(arrow) or pa.types.is_large_string(arrow):
         return column, value_of(column, domain, element_of(kind) if domain is Domain.LIST else "")
-    value = f"{column}::{DECIMAL if domain is Domain.NUMBER else sql_type(domain)}"
-    return text_of(value, domain), value
+    return "", f"{column}::{DECIMAL if domain is Domain.NUMBER else sql_type(domain)}"
 
 
 def _default(value: object, domain: Domain) -> str | None:

@@ -287,8 +287,6 @@ def _numbered(columns: tuple[Selected, ...], letter: str) -> list[tuple[Selected
 
 def _staged(value: str, domain: Domain) -> str:
     """A value of DuckDB as text that Postgres reads."""
-    if domain is Domain.LIST:
-        return f"to_json({value})::VARCHAR"
     if domain is Domain.TIME:
         return f"{value}::VARCHAR"
     return text_of(value, domain)

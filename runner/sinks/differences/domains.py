@@ -84,6 +84,8 @@ def value_of(text: str, domain: Domain, element: str = "") -> str:
 
 def text_of(value: str, domain: Domain) -> str:
     """A value as people read it: numbers without zeros at their end, times in UTC."""
+    if domain is Domain.LIST:
+        return f"to_json({value})::VARCHAR"
     if domain is Domain.NUMBER:
         return f"regexp_replace(regexp_replace({value}::VARCHAR, '(\\.\\d*?)0+$', '\\1'), '\\.$', '')"
     if domain is Domain.TIME:
@@ -98,9 +100,8 @@ def literal(text: str) -> str:
 
 def differs(column: Compared) -> str:
     """The condition under which a and b, with the text t of b, are different."""
-    return (
-        f"CASE WHEN a IS NULL THEN t IS NOT NULL WHEN t IS NULL OR b IS NULL THEN true ELSE NOT ({_equal(column)}) END"
-    )
+    there = "t" if column.there_text else "b"
+    return f"CASE WHEN a IS NULL THEN {there} IS NOT NULL WHEN b IS NULL THEN true ELSE NOT ({_equal(column)}) END"
 
 
 def _equal(column: Compared) -> str:

@@ -84,8 +84,10 @@ class Comparing:
     def _load(self, here: str, there: str) -> None:
         keys, cells = list(enumerate(self.key)), list(enumerate(self.columns))
         mine = [f"{c.here} AS k{i}" for i, c in keys] + [f"{c.here} AS a{i}" for i, c in cells]
-        theirs = [f"{c.there} AS k{i}, {c.there_text} AS x{i}" for i, c in keys]
-        theirs += [f"{c.there} AS b{i}, {c.there_text} AS t{i}" for i, c in cells]
+        theirs = [f"{c.there} AS k{i}" for i, c in keys] + [f"{c.there} AS b{i}" for i, c in cells]
+        # What is no text there becomes one only where it differs: a million times it would be most of the work.
+        theirs += [f"{c.there_text} AS x{i}" for i, c in keys if c.there_text]
+        theirs += [f"{c.there_text} AS t{i}" for i, c in cells if c.there_text]
         self._run("load", side="here", columns=", ".join(mine), rows=here)
         self._run("load", side="there", columns=", ".join(theirs), rows=there)
         self._run("twice", keys=self._keys())
@@ -93,9 +95,13 @@ class Comparing:
     def _join(self) -> None:
         cells = list(enumerate(self.columns))
         different = [f"(here_too AND there_too AND {_of_cell(differs(c), i)}) AS d{i}" for i, c in cells]
-        joined = [f"coalesce(here.k{i}, there.k{i}) AS k{i}, there.x{i} AS x{i}" for i in range(len(self.key))]
+        keys = list(enumerate(self.key))
+        joined = [f"coalesce(here.k{i}, there.k{i}) AS k{i}" for i, _ in keys]
+        joined += [f"there.x{i} AS x{i}" for i, c in keys if c.there_text]
         joined += ["here.here_too IS NOT NULL AS here_too", "there.there_too IS NOT NULL AS there_too"]
-        joined += [f"a{i}, b{i}, t{i}" for i, _ in cells]
+        joined += [f"a{i}, b{i}" + (f", t{i}" if c.there_text else "") for i, c in cells]
+        different += [f"{text_of(f'k{i}', c.domain)} AS x{i}" for i, c in keys if not c.there_text]
+        different += [f"{text_of(f'b{i}', c.domain)} AS t{i}" for i, c in cells if not c.there_text]
         self._run(
             "differing",
             different="".join(f", {condition}" for condition in different),

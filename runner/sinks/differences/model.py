@@ -28,7 +28,8 @@ class Compared:
     """A column on both sides.
 
     here, there: SQL of DuckDB over the two relations, of the domain's type; there is NULL for what is no value of it.
-    there_text: the value there as it stands there, NULL only where there is none. default: the field's, as text (JSON
+    there_text: the value there as it stands there, NULL only where there is none; "" where nothing but values of the
+    domain can stand there. default: the field's, as text (JSON
     of a list); None where it has none. scale: numbers are equal when rounded to so many places; tolerance: when they
     differ by no more, near: by no more than 1e-9 of the larger one; precision: times that differ by less, in
     microseconds. exact: -0.0 is not 0.0.
