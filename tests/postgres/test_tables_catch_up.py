@@ -296,6 +296,28 @@ def test_a_catch_up_beside_a_switch_writes_into_no_other_table(published: Publis
     assert published.tables.states()["accounts"].version == 2
 
 
+def test_a_role_that_sees_little_of_others_waits_for_them_too(database: Database, tmp_path: Path) -> None:
+    with_schema(database)
+    role = database.role("GRANT CREATE, USAGE ON SCHEMA reads TO {role}")
+    database.sql(f"CREATE SCHEMA projection_runner AUTHORIZATION {role.name}")
+    published = Published(tmp_path / "read_models", role.env)
+    published.rebuild(SHAPE, ROWS, 1)
+    soon = SwitchTimeouts(lock=0.1, total=1.0)
+    with database.connect() as reader, reader.transaction():
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT 1")
+        with published.built(SHAPE, {("b",): (1, "")}, 2) as built:
+            table = published.tables.load(built.version)
+            with pytest.raises(PostgresTimeout, match=rf"process {reader.info.backend_pid} .*snapshot"):
+                published.tables.switch([table], timeouts=soon)
+    with database.connect() as reader, reader.transaction():
+        reader.execute("SELECT * FROM reads.accounts")
+        with pytest.raises(PostgresTimeout, match=rf"process {reader.info.backend_pid} .* holds"):
+            published.tables.switch([table], timeouts=soon)
+    published.tables.switch([table])
+    assert published.tables.states()["accounts"].version == 2
+
+
 def _until(database: Database, question: str) -> None:
     until = time.monotonic() + 30
     while database.sql(question) != [(True,)]:

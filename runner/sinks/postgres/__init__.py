@@ -18,10 +18,10 @@
 ``former``       tables that nobody needs any more
 ===============  =====================================================================================
 
-What readers may rely on: a query finds the rows of one version, the one before the switch or the one after it, whole, by
-the table's name, through views and in REPEATABLE READ; and ``projection_runner.read_models`` has the checkpoint of just
-those rows. No reader waits longer for one attempt of a switch than ``lock_timeout`` of [read_models.postgres] (0.2 s; all
-locks together) and the switch itself, which is cancelled after 2 s (``SwitchTimeouts.work``).
+What readers may rely on: a query finds the rows of one version, the one before the switch or the one after it, whole,
+by the table's name, through views and in REPEATABLE READ; and ``projection_runner.read_models`` has the checkpoint of
+just those rows. No reader waits longer for one attempt of a switch than ``lock_timeout`` of [read_models.postgres]
+(0.2 s; all locks together) and the switch itself, which is cancelled after 2 s (``SwitchTimeouts.work``).
 
 What they may not: a transaction on a standby whose snapshot is older than the load is not seen from here (unless
 ``hot_standby_feedback`` is on) and would find the new table empty. Rows of materialised views are those of the load.

@@ -61,12 +61,12 @@ def wait_for_snapshots(connection: AnyConnection, relids: Sequence[int], deadlin
     before: dict[tuple[int, str], str] | None = None
     while True:
         rows = connection.execute(WAITING["snapshots"], {"relids": list(relids)}).fetchall()
-        now = {(pid, transaction): xmin for pid, transaction, xmin, _, _ in rows}
+        now = {(pid, transaction): xmin for pid, transaction, xmin, _ in rows}
         before = now if before is None else {k: x for k, x in before.items() if now.get(k) == x}
         if not before:
             return
         if deadline.over:
-            pid, name = next((pid, name) for pid, transaction, _, name, _ in rows if (pid, transaction) in before)
+            pid, name = next((pid, name) for pid, transaction, _, name in rows if (pid, transaction) in before)
             raise PostgresTimeout(
                 f"a transaction of process {pid} ({name or 'no application_name'}) has a snapshot older than the "
                 "loaded rows: after a switch it would see none of them",

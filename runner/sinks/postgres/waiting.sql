@@ -1,12 +1,13 @@
 -- name: snapshots
 -- Transactions of this database that hold a snapshot in which something of the tables' last writing is not visible.
-SELECT l.pid, l.virtualtransaction, a.backend_xmin::text, a.application_name, a.xact_start
+SELECT l.pid, l.virtualtransaction, a.backend_xmin::text, a.application_name
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.locktype = 'virtualxid' AND l.granted AND l.mode = 'ExclusiveLock'
     AND a.datname = current_database() AND a.pid <> pg_backend_pid()
     AND a.backend_xmin IS NOT NULL
-    AND a.backend_type NOT IN ('autovacuum worker', 'autovacuum launcher', 'parallel worker')
+    -- Of others' sessions a role may not see what they are.
+    AND coalesce(a.backend_type, '') NOT IN ('autovacuum worker', 'autovacuum launcher', 'parallel worker')
     AND age(a.backend_xmin) >= coalesce(
         (SELECT min(age(t.xmin)) FROM projection_runner.tables AS t WHERE t.relid = ANY(%(relids)s)), 0);
 
