@@ -327,3 +327,35 @@ def test_the_mapping_may_not_change(database: Database) -> None:
     _, mark = read(database, **PLAIN)
     with pytest.raises(SourceError, match="aggregate_id is type, but the events in the log were read with stream"):
         read(database, mark, **{**PLAIN, "aggregate_id": "type"})
+
+
+def test_an_order_by_time_and_number(database: Database) -> None:
+    """Microseconds since 1970 are the places of a column of times."""
+    database.sql("""
+        CREATE TABLE events (at timestamptz, id int, stream uuid, kind text, data jsonb, UNIQUE (at, id));
+        INSERT INTO events SELECT '2026-01-02 12:30:15+00'::timestamptz + interval '1 microsecond' * (n / 3), n % 3,
+            '11111111-1111-1111-1111-111111111111', 't', '{}' FROM generate_series(0, 8) n""")
+    keys = {"preset": "custom", "table": "events", "position": ["at", "id"], "aggregate_id": "stream", "type": "kind"}
+    keys |= {"payload": "data", "recorded_at": "at", "tail": "serialised"}
+    events, mark = read(database, **keys)
+    places = [(e["source_position_0"], e["source_position_1"]) for e in events]
+    first = int(NOON.timestamp()) * 1_000_000
+    assert places == [(first + n // 3, n % 3) for n in range(9)]
+    assert events[3]["recorded_at"].microsecond == 1
+    database.sql("INSERT INTO events VALUES ('2026-01-02 12:30:15.000002+00', 7, gen_random_uuid(), 't', '{}')")
+    events, _ = read(database, mark, **keys)
+    assert [e["source_position_1"] for e in events] == [7]
+
+
+def test_views_enums_and_domains(database: Database) -> None:
+    database.sql("""
+        CREATE TYPE kind AS ENUM ('placed', 'paid');
+        CREATE DOMAIN stream_id AS varchar(20) CHECK (VALUE <> '');
+        CREATE TABLE rows (id bigserial PRIMARY KEY, stream stream_id, version smallint, type kind, data json);
+        INSERT INTO rows (stream, version, type, data) VALUES ('a', 1, 'placed', '{"n": 1.50}'), ('a', 2, 'paid', '{}');
+        CREATE VIEW events AS SELECT * FROM rows WHERE id > 0""")
+    events, mark = read(database, **{**PLAIN, "tail": "serialised"})
+    assert [(e["aggregate_id"], e["version"], e["type"]) for e in events] == [("a", 1, "placed"), ("a", 2, "paid")]
+    assert events[0]["payload"] == '{"n": 1.50}'
+    assert read(database, mark, **{**PLAIN, "tail": "serialised"})[0] == []
+    assert len(read(database, **{**PLAIN, "tail": "serialised", "types": "pa*"})[0]) == 1

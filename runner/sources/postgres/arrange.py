@@ -135,7 +135,7 @@ class _Assembly:
         if store.memberships:
             columns["aggregate_id"] = pa.array(["-"] * self._fields.rows.num_rows, pa.large_utf8())
         zero = pa.array(np.zeros(self._fields.rows.num_rows, np.int64))
-        places = [self._fields.column(label) for label in store.position]
+        places = [self._fields.column(label) for label in store.places]
         columns["source_position_0"], columns["source_position_1"] = places if len(places) == 2 else (zero, places[0])
         for place in places:
             if place.null_count:

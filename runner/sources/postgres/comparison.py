@@ -58,7 +58,7 @@ def check_against_log(
     found = []
     for rows in extraction.batches(statement, span, cuttable=False):
         # What was passed knowingly is not in the log yet, and will be asked for.
-        passed = tail.passed([rows.column(name).to_numpy(zero_copy_only=False) for name in store.position])
+        passed = tail.passed([rows.column(name).to_numpy(zero_copy_only=False) for name in store.places])
         found.append(arranger.arrange(rows.filter(pa.array(~passed))).events.select(_COLUMNS))
     theirs = pa.Table.from_pylist([row for events in found for row in events.to_pylist()], schema=_SCHEMA)
     check_tail(f"[sources.{store.source}]", changes, ours, theirs)

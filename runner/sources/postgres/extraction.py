@@ -23,7 +23,7 @@ from runner.postgres import translated
 from runner.postgres.copy_out import copy_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     import pyarrow as pa
 
@@ -85,7 +85,7 @@ class Extraction:
         self._density = 0.0
         """Rows for each step of the order's first column, as the last cut had them."""
 
-    def batches(self, statement: Statement, span: Span, *, cuttable: bool) -> Iterator[pa.RecordBatch]:
+    def batches(self, statement: Statement, span: Span, *, cuttable: bool) -> Generator[pa.RecordBatch, None, None]:
         """The rows of a span in order. cuttable: an index serves the order, so that ranges of it are cheap.
 
         Raises PostgresError.
@@ -95,14 +95,17 @@ class Extraction:
         first, second = next(cuts), next(cuts, None)
         if second is None or self._limits.connections == 1:
             for cut in chain([first] if second is None else [first, second], cuts):
-                for batch in self._read(statement, span, cut):
-                    cut.rows += batch.num_rows
-                    yield batch
+                with closing(self._read(statement, span, cut)) as rows:
+                    for batch in rows:
+                        cut.rows += batch.num_rows
+                        yield batch
                 self._learn(cut)
             return
         yield from self._together(statement, span, chain([first, second], cuts))
 
-    def _together(self, statement: Statement, span: Span, cuts: Iterator[_Cut]) -> Iterator[pa.RecordBatch]:
+    def _together(
+        self, statement: Statement, span: Span, cuts: Iterator[_Cut]
+    ) -> Generator[pa.RecordBatch, None, None]:
         waiting: deque[_Cut] = deque()
         pool = ThreadPoolExecutor(self._limits.connections, thread_name_prefix="extraction")
         try:
@@ -172,7 +175,7 @@ class Extraction:
                 continue
             return
 
-    def _read(self, statement: Statement, span: Span, cut: _Cut) -> Iterator[pa.RecordBatch]:
+    def _read(self, statement: Statement, span: Span, cut: _Cut) -> Generator[pa.RecordBatch, None, None]:
         query = statement.rows(span.condition, span.order, (cut.low, cut.high))
         attempts = 3
         while True:

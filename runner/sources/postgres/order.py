@@ -187,7 +187,7 @@ class Versions:
 
 def places_in(store: Store, rows: pa.RecordBatch) -> list[Any]:
     """The columns of the order, int64[n] each."""
-    return [rows.column(label).to_numpy(zero_copy_only=False) for label in store.position]
+    return [rows.column(label).to_numpy(zero_copy_only=False) for label in store.places]
 
 
 @dataclass(frozen=True)

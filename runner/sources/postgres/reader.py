@@ -20,7 +20,7 @@ from runner.sources.postgres.tail.durability import Durability
 from runner.sources.postgres.tenants import TenantFailure, divided
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from runner.config.postgres import PostgresSourceConfig
     from runner.log import Log
@@ -43,6 +43,7 @@ class PostgresReader:
         self._marks = read_marks(self._where, mark)
         self._stack = ExitStack()
         self._connection: AnyConnection | None = None
+        self._pieces: Generator[Piece, None, None] | None = None
         self._durability: Durability | None = None
         self.patient = True
         """Whether rows that time alone will settle soon are waited for; a follower comes again anyway."""
@@ -52,6 +53,11 @@ class PostgresReader:
     # The port ---------------------------------------------------------------------------------------------------------
 
     def pieces(self) -> Iterator[Piece]:
+        # Kept, so that close() ends what it does with connections before they are closed.
+        self._pieces = self._all_pieces()
+        return self._pieces
+
+    def _all_pieces(self) -> Generator[Piece, None, None]:
         """Read on, over the connections and from the places of the last time where there was one: for followers.
 
         Stores that came since (a new tenant) are found by a new reader only.
@@ -135,6 +141,8 @@ class PostgresReader:
         return ()
 
     def close(self) -> None:
+        if self._pieces is not None:
+            self._pieces.close()
         self._stack.close()
 
     # One source -------------------------------------------------------------------------------------------------------

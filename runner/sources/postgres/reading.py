@@ -6,6 +6,7 @@ The order of the steps is the tail's (``tail.port``).
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ from runner.sources.postgres.tenants import (
 from runner.stats import WatermarkSeen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from runner.log import Log
     from runner.postgres import AnyConnection
@@ -182,14 +183,17 @@ class StoreReading:
             if first and self._stopped:
                 yield from self._stopped_tenants(settled)
             for span in self._tail.late_spans(settled):
-                for batch in self._batches(span, cuttable=False):
-                    yield self._late(batch)
+                with closing(self._batches(span, cuttable=False)) as batches:
+                    for batch in batches:
+                        yield self._late(batch)
             self._tail.late_done()
             rows = 0
             for span in self._tail.spans(self._mark.after, settled) or self._of_held():
-                for batch in self._batches(self._in_order(self._with_ends(span)), cuttable=self._cuttable):
-                    rows += batch.rows.num_rows
-                    yield from self._next(batch)
+                begun = self._in_order(self._with_ends(span))
+                with closing(self._batches(begun, cuttable=self._cuttable)) as batches:
+                    for batch in batches:
+                        rows += batch.rows.num_rows
+                        yield from self._next(batch)
                 if (rest := self._order.rest()) is not None:
                     yield Piece(rest)
             first = False
@@ -201,9 +205,11 @@ class StoreReading:
             end = end or time.monotonic() + settled.wait + PAUSE
             time.sleep(min(settled.wait + PAUSE, max(0.0, end - time.monotonic())))
 
-    def _batches(self, span: Span, *, cuttable: bool) -> Iterator[_Batch]:
-        for rows in self._extraction.batches(self._statement, span, cuttable=cuttable):
-            yield _Batch(span, rows, self._arranger.arrange(rows))
+    def _batches(self, span: Span, *, cuttable: bool) -> Generator[_Batch, None, None]:
+        """Close it: a connection is in use until its end."""
+        with closing(self._extraction.batches(self._statement, span, cuttable=cuttable)) as found:
+            for rows in found:
+                yield _Batch(span, rows, self._arranger.arrange(rows))
 
     def _with_ends(self, span: Span) -> Span:
         """To be cut a span needs both ends, and a first reading has no lower one."""
@@ -269,7 +275,7 @@ class StoreReading:
     def _late(self, batch: _Batch) -> Piece:
         if batch.arranged.bad and self.store.config.on_bad_line == "stop":
             raise self._bad(batch)
-        places = [batch.rows.column(name).to_numpy(zero_copy_only=False) for name in self.store.position]
+        places = places_in(self.store, batch.rows)
         self._tail.taken(places, late=True)
         self._name_late(batch.arranged.events)
         return Piece(batch.arranged.events, self._rejected(batch))
@@ -306,14 +312,14 @@ class StoreReading:
         self._tail.taken(places, recorded)
 
     def _place(self, batch: _Batch, row: int) -> Place:
-        columns = [batch.rows.column(label)[row].as_py() for label in self.store.position]
+        columns = [batch.rows.column(label)[row].as_py() for label in self.store.places]
         return self._tail.place(batch.span.epoch, columns)
 
     # Bad rows ---------------------------------------------------------------------------------------------------------
 
     def _bad(self, batch: _Batch, which: int = 0) -> SourceError:
         row, reason = batch.arranged.bad[which]
-        values = [batch.rows.column(label)[row].as_py() for label in self.store.position]
+        values = [batch.rows.column(label)[row].as_py() for label in self.store.places]
         shown = str(values[0]) if len(values) == 1 else f"({', '.join(map(str, values))})"
         hint = 'mend the row or the mapping, or set on_bad_line = "reject" to leave such rows out'
         if reason.startswith("payload: neither JSON"):
@@ -323,7 +329,7 @@ class StoreReading:
     def _rejected(self, batch: _Batch) -> tuple[BadLine, ...]:
         if self.store.config.on_bad_line == "stop":
             return ()
-        numbers = batch.rows.column(self.store.position[-1])
+        numbers = batch.rows.column(self.store.places[-1])
         return tuple(
             BadLine(self.store.name, int(numbers[row].as_py()), reason, _shown(batch.rows, row))
             for row, reason in batch.arranged.bad
@@ -351,21 +357,27 @@ class StoreReading:
             self._stopped.clear()
             return
         for tenant, place in list(self._stopped.items()):
+            going_on = True
             for span in self._tail.spans(place, replace(settled, upto=self._mark.after)):
-                for batch in self._batches(of_tenant(self.store, span, tenant), cuttable=False):
-                    end = batch.arranged.bad[0][0] if batch.arranged.bad else batch.rows.num_rows
-                    if end:
-                        self._stopped[tenant] = self._place(batch, end - 1)
-                        kept = int(np.searchsorted(batch.arranged.rows, end))
-                        yield Piece(batch.arranged.events.slice(0, kept))
-                    if batch.arranged.bad:
-                        self.failures.append(TenantFailure(tenant_name(self.store, tenant), self._bad(batch)))
-                        break
-                else:
-                    continue
-                break
-            else:
+                if going_on:
+                    with closing(self._batches(of_tenant(self.store, span, tenant), cuttable=False)) as batches:
+                        for batch in batches:
+                            yield from self._of_stopped(tenant, batch)
+                            if batch.arranged.bad:
+                                going_on = False
+                                break
+            if going_on:
                 del self._stopped[tenant]
+
+    def _of_stopped(self, tenant: str, batch: _Batch) -> Iterator[Piece]:
+        """A stopped tenant's rows up to the next bad one."""
+        bad = batch.arranged.bad
+        end = bad[0][0] if bad else batch.rows.num_rows
+        if end:
+            self._stopped[tenant] = self._place(batch, end - 1)
+            yield Piece(batch.arranged.events.slice(0, int(np.searchsorted(batch.arranged.rows, end))))
+        if bad:
+            self.failures.append(TenantFailure(tenant_name(self.store, tenant), self._bad(batch)))
 
 
 def tail_config(store: Store) -> TailConfig:

@@ -15,7 +15,7 @@ from runner.errors import ConfigError
 from runner.postgres import SQL, Composed, Identifier, Literal, types
 from runner.postgres.copy_out import CopyColumn
 from runner.sources.postgres.preset import Condition
-from runner.sources.postgres.store import authors_sql
+from runner.sources.postgres.store import TIMES, authors_sql
 from runner.sources.postgres.tail import Relation
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ INFINITE = -1
 """The verdict over rows whose time is infinite, which comes as null, where a null may be one of its own."""
 
 _INTS = ("int2", "int4", "int8", "numeric", "xid8")
-_TIMES = ("timestamptz", "timestamp")
 _NUMBERS = {"int2": types.INT2, "int4": types.INT4, "int8": types.INT8, "xid8": types.XID8, "oid": types.OID}
 _TEXTS = {
     "text": types.TEXT,
@@ -62,7 +61,7 @@ class Statement:
         self._store = store
         for label in store.position:
             name = store.cells[label].type
-            if name not in (*_INTS, *_TIMES):
+            if name not in (*_INTS, *TIMES):
                 raise ConfigError(
                     f"[sources.{store.source}]: position is ordered by {label}, a column of type {name}",
                     hint="it takes integers, xid8 and timestamps",
@@ -71,12 +70,18 @@ class Statement:
         self._expressions: list[Composable] = []
         columns: list[CopyColumn] = []
         for label, cell in store.cells.items():
-            made, kind, wanted = self._number(cell) if label in store.position else self._cell(cell)
+            # A column of the order comes as a number, and a time among them in its own type too.
+            made, kind, wanted = self._number(cell) if label in store.places else self._cell(cell)
             if label == store.payload[0] and code is not None and self._patterns():
                 # Of other streams, which may be most, nothing is sent but their positions.
                 made = SQL("CASE WHEN {} = 0 THEN {} END").format(code, made)
             self._expressions.append(made)
             columns.append(CopyColumn(label, kind, wanted, "null"))
+        for place, label in zip(store.places, store.position, strict=True):
+            if place != label:
+                made, kind, wanted = self._number(store.cells[label])
+                self._expressions.append(made)
+                columns.append(CopyColumn(place, kind, wanted))
         if code is not None:
             self._expressions.append(code)
             columns.append(CopyColumn(VERDICT, types.INT4, pa.int64()))
@@ -147,7 +152,7 @@ class Statement:
         kind = self._store.cells[label].type
         if kind == "xid8":
             return SQL("{}::xid8").format(Literal(str(number)))
-        if kind in _TIMES:
+        if kind in TIMES:
             moment = _EPOCH + timedelta(microseconds=number)
             return Literal(moment if kind == "timestamptz" else moment.replace(tzinfo=None))
         return Literal(number)
@@ -218,7 +223,7 @@ class Statement:
         """The columns of Postgres' own times that recorded_at is read from."""
         time = self._store.recorded_at
         labels = [path[0] for part in time.field.parts for path in part.paths] if time is not None else []
-        return [label for label in labels if self._store.cells[label].type in _TIMES]
+        return [label for label in labels if self._store.cells[label].type in TIMES]
 
     def _patterns(self) -> list[tuple[str, tuple[str, ...], str]]:
         """``streams`` and ``types`` where they are plain columns; others are looked at when rows are arranged."""
@@ -232,7 +237,7 @@ class Statement:
 
     def _number(self, cell: Cell) -> tuple[Composable, PgType, pa.DataType]:
         column = Identifier(cell.label)
-        if cell.type in _TIMES:
+        if cell.type in TIMES:
             return SQL("(extract(epoch FROM {}) * 1000000)::bigint").format(column), types.INT8, pa.int64()
         if cell.type == "numeric":
             return SQL("{}::bigint").format(column), types.INT8, pa.int64()

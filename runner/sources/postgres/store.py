@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STATEMENTS",
+    "TIMES",
     "Cell",
     "Found",
     "Store",
@@ -38,6 +39,8 @@ __all__ = [
     "resolve",
 ]
 
+TIMES = ("timestamptz", "timestamp")
+"""Types of Postgres' own times."""
 STATEMENTS = named_sql("runner.sources.postgres", "store.sql")
 
 
@@ -96,6 +99,13 @@ class Store:
     default_tenants: frozenset[str] = frozenset()
     large_objects: frozenset[str] = frozenset()
     config: StoreConfig = field(repr=False, default=None)  # type: ignore[assignment]  # always given
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The labels under which the columns of the order come as numbers: their own, but for times, which may be
+        wanted as times too.
+        """
+        return tuple(f"{p} as a number" if self.cells[p].type in TIMES else p for p in self.position)
 
     @property
     def name(self) -> str:
