@@ -20,24 +20,12 @@ switched to a changed projection, which is for a follower with that code to go o
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from runner.errors import (
-    LogLocked,
-    PostgresConflict,
-    PostgresDenied,
-    PostgresError,
-    PostgresTimeout,
-    PostgresUnavailable,
-    ReadModelError,
-    RunnerError,
-    Superseded,
-    VersionBusy,
-)
+from runner.errors import FingerprintChanged, LogLocked, ReadModelError, RunnerError, Superseded
 from runner.jobs.context import Recording, recorded, rounds_of
 from runner.jobs.joining import FEW, MANY, join_tails
 from runner.jobs.kept import Kept
@@ -45,14 +33,17 @@ from runner.jobs.ledger import NewJob
 from runner.jobs.live import LiveSource, live_source
 from runner.jobs.preparing import chosen_definitions, ledger_of, read_models_of
 from runner.jobs.publishing import table_states
+from runner.jobs.stop import Stop
 from runner.jobs.sync import chosen_sources, fill_columns, room_of
+from runner.jobs.troubles import READ_MODELS, Troubles
 from runner.jobs.update import update
 from runner.log import LogWriter
 from runner.positions import START, Position
 from runner.postgres.notify import wait_for_any
-from runner.stats import Followed, Noted, RoundFailed, StageFinished, ignore
+from runner.stats import Followed, Noted, StageFinished, ignore
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
@@ -65,40 +56,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FollowReport", "Stop", "follow"]
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
-"""Before what failed is tried again, in seconds: doubled each time."""
-GIVEN_UP = 300.0
-"""After so many seconds an error of Postgres that time does not heal by itself is final."""
 AT_ONCE = 0.02
 """Between two rounds at least, so that several commits become one."""
 LEDGER_EVERY = 1.0
-BUSY = 30.0
-"""For so long a read model may be neither here nor there: another run switches it."""
-
-
-class Stop:
-    """Asked to end: by a signal handler or another thread. Close it."""
-
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._write, False)
-        self.why = ""
-
-    def set(self, why: str = "asked to end") -> None:
-        """End when the round under way is done; safe in a signal handler."""
-        self.why = self.why or why
-        with suppress(BlockingIOError):
-            os.write(self._write, b".")
-
-    def is_set(self) -> bool:
-        return bool(self.why)
-
-    def fileno(self) -> int:
-        return self._read
-
-    def close(self) -> None:
-        os.close(self._read)
-        os.close(self._write)
+LOOKED_OVER = 30.0
+"""After so many quiet seconds tables in Postgres are compared with the embedded read models: a server may have lost
+them, or stand where a backup stood.
+"""
 
 
 @dataclass(frozen=True)
@@ -116,16 +80,6 @@ class FollowReport:
     seconds: Mapping[str, float]
     lag: Mapping[str, float]
     ended: str = ""
-
-
-@dataclass
-class _Trouble:
-    """Of a source or the read models. since: when it began, by ``time.monotonic``."""
-
-    since: float
-    pause: float = FIRST_PAUSE
-    again: float = 0.0
-    said: str = ""
 
 
 def follow(
@@ -155,7 +109,9 @@ def follow(
             options={"sources": [s.name for s in sources]},
         )
         run = stack.enter_context(recorded(ledger, job, listener))
-        work = _Follower(config, definitions, sources, ledger, run, listener, stop, (engine, workers, address))
+        work = _Follower(
+            config, definitions, sources, ledger, run, listener, stop, (engine, workers, address), Troubles(listener)
+        )
         return work.report()
 
 
@@ -171,9 +127,9 @@ class _Follower:
     listener: Listener
     stop: Stop
     engine: tuple[Any, int, str | None]
+    troubles: Troubles
     rounds: int = 0
     events: int = 0
-    failures: int = 0
     commits: int = FEW
     """Since small segments were last joined; earlier runs may have left some."""
     position: Position = START
@@ -183,15 +139,11 @@ class _Follower:
     """All that is not visible yet was committed after this."""
     due: dict[str, float] = field(default_factory=dict)
     stopped: dict[str, str] = field(default_factory=dict)
-    trouble: dict[str, _Trouble] = field(default_factory=dict)
     kept: Kept = field(default_factory=Kept)
-    proven: set[str] = field(default_factory=set)
-    """Places that worked once."""
-    reached: set[str] = field(default_factory=set)
-    """Places whose server has answered once: where it does not later, it is waited for."""
     lags: list[tuple[float, int]] = field(default_factory=list)
     stages: dict[str, tuple[float, int]] = field(default_factory=dict)
     told_at: float = 0.0
+    looked_over: float = field(default_factory=time.monotonic)
     seen: tuple[Any, ...] = ()
     """How log and read models looked when they were last found current."""
 
@@ -199,8 +151,9 @@ class _Follower:
         """Follow until asked to end."""
         try:
             # What cannot be reached now is said now; later it is waited for.
+            self._check_live(first=True)
             table_states(self.config)
-            self.reached.add(READ_MODELS)
+            self.troubles.reached(READ_MODELS)
             while not self.stop.is_set():
                 self._round()
                 if not self.stop.is_set():
@@ -213,7 +166,7 @@ class _Follower:
             self.rounds,
             self.events,
             self.position,
-            self.failures,
+            self.troubles.failures,
             dict(self.run.seconds),
             self._percentiles(),
             self.stop.why,
@@ -226,6 +179,9 @@ class _Follower:
         found = [source for source in self.sources if self._may(source.name, begun) and self._look(source)]
         taken = self._take(found) if found else 0
         current = self._current()
+        if self.config.read_models.postgres is not None and begun - self.looked_over > LOOKED_OVER:
+            self.kept.forget()
+            self.owed = True
         if (taken or self.owed or current != self.seen) and self._may(READ_MODELS, time.monotonic()):
             self._check_live()
             self._update(taken, begun)
@@ -239,10 +195,10 @@ class _Follower:
         try:
             found = source.look()
         except RunnerError as error:
-            self._failed(source.name, error)
+            self.troubles.failed(source.name, error)
             source.close()
             return False
-        self._well(source.name)
+        self.troubles.well(source.name)
         self._tell_stopped(source)
         self.due[source.name] = time.monotonic() + (AT_ONCE if found else source.pause())
         return found
@@ -264,9 +220,9 @@ class _Follower:
             # Another sync or a compaction: what it takes is followed from the log.
             for source in found:
                 source.close()
-            self._failed("log", error)
+            self.troubles.failed("log", error)
             return events
-        self._well("log")
+        self.troubles.well("log")
         self.owed = self.owed or events > 0
         if events:
             self.since = min(self.since, *(source.since for source in found))
@@ -281,7 +237,7 @@ class _Follower:
             if isinstance(error, LogLocked):
                 raise
             writer.drop()
-            self._failed(source.name, error)
+            self.troubles.failed(source.name, error)
         return writer.last_position - before
 
     def _tell_stopped(self, source: LiveSource) -> None:
@@ -291,6 +247,7 @@ class _Follower:
             self.listener(Noted(source.stopped or f"{source.name}: all tenants are read again"))
 
     def _update(self, taken: int, begun: float) -> None:
+        self.owed = True
         engine, workers, address = self.engine
         names = [d.name for d in self.definitions]
         seen = self._current()
@@ -306,10 +263,12 @@ class _Follower:
                     listener=self._heard,
                 )
         except RunnerError as error:
-            self._failed(READ_MODELS, error)
+            if isinstance(error, ReadModelError):
+                self._check_live()
+            self.troubles.failed(READ_MODELS, error)
             return
-        self._well(READ_MODELS)
-        now = time.monotonic()
+        self.troubles.well(READ_MODELS)
+        now = self.looked_over = time.monotonic()
         self.owed = False
         self.position = report.cut.position
         for note in report.notes:
@@ -339,71 +298,41 @@ class _Follower:
         files = (self.config.log.path / "manifest.json", self.config.read_models.path / "current.json")
         return tuple((s.st_ino, s.st_mtime_ns, s.st_size) if (s := _stat(file)) else None for file in files)
 
-    def _check_live(self) -> None:
-        """Raise Superseded where a read model is that of a changed projection."""
+    def _check_live(self, *, first: bool = False) -> None:
+        """Raise Superseded where a read model is that of a changed projection; FingerprintChanged, where it was so from
+        the first.
+        """
         models = read_models_of(self.config)
         for definition in self.definitions:
-            with suppress(ReadModelError):  # damaged: the update says what is to be done
+            try:
                 live = models.live(definition.name)
-                if live is not None and live.fingerprint != definition.fingerprint:
-                    raise Superseded(
-                        f"read model {definition.name!r} is now version {live.number}, made by a changed projection "
-                        f"(fingerprint {live.fingerprint[:12]}, followed {definition.fingerprint[:12]}): "
-                        "this follower is done",
-                        hint="start one with the code of that version: it goes on from its checkpoint",
-                    )
-
-    # What fails -------------------------------------------------------------------------------------------------------
+            except ReadModelError:
+                continue  # damaged: the update says what is to be done
+            if live is None or live.fingerprint == definition.fingerprint:
+                continue
+            name, prints = definition.name, f"{live.fingerprint[:12]}, followed {definition.fingerprint[:12]}"
+            if first:
+                raise FingerprintChanged(
+                    f"projection {name!r} is not the one that made the live read model (fingerprint {prints})",
+                    hint=f"`runner rebuild {name}`",
+                )
+            raise Superseded(
+                f"read model {name!r} is now version {live.number}, made by a changed projection (fingerprint "
+                f"{prints}): this follower is done",
+                hint="start one with the code of that version: it goes on from its checkpoint",
+            )
 
     def _may(self, place: str, now: float) -> bool:
-        trouble = self.trouble.get(place)
-        if trouble is not None:
-            return now >= trouble.again
-        return now >= self.due.get(place, 0.0)
-
-    def _well(self, place: str) -> None:
-        self.proven.add(place)
-        self.reached.add(place)
-        trouble = self.trouble.pop(place, None)
-        if trouble is not None and trouble.said:
-            spent = time.monotonic() - trouble.since
-            self.listener(Noted(f"{place}: goes on after {spent:.1f} s"))
-
-    def _failed(self, place: str, error: RunnerError) -> None:
-        """Note when to try again; raise what needs a person."""
-        now = time.monotonic()
-        trouble = self.trouble.setdefault(place, _Trouble(now))
-        if not self._heals(place, error, now - trouble.since):
-            raise error
-        self.failures += 1
-        trouble.again = now + trouble.pause
-        trouble.pause = min(trouble.pause * 2, LONGEST_PAUSE)
-        self.listener(RoundFailed(place, error.message, trouble.again - now))
-        if error.message != trouble.said:
-            trouble.said = error.message
-            self.listener(Noted(f"{place}: {error.message}; tried again"))
-
-    def _heals(self, place: str, error: RunnerError, spent: float) -> bool:
-        if isinstance(error, LogLocked | VersionBusy):
-            return True
-        if place == READ_MODELS and isinstance(error, ReadModelError) and place in self.proven:
-            self._check_live()
-            return spent < BUSY
-        if place not in self.reached or isinstance(error, Superseded):
-            return False
-        if isinstance(error, PostgresUnavailable | PostgresTimeout | PostgresConflict):
-            return True
-        if isinstance(error, PostgresError):
-            return not isinstance(error, PostgresDenied) and spent < GIVEN_UP
-        return False
+        again = self.troubles.again(place)
+        return now >= (self.due.get(place, 0.0) if again is None else again)
 
     # Waiting ----------------------------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
         """Until something is to be looked at."""
         now = time.monotonic()
-        times = [t.again for t in self.trouble.values()]
-        times += [self.due.get(s.name, now) for s in self.sources if s.name not in self.trouble]
+        places = [*(s.name for s in self.sources), *([READ_MODELS] if self.owed else [])]
+        times = [self.due.get(p, now) if (again := self.troubles.again(p)) is None else again for p in places]
         pause = min([*times, now + 1.0]) - now
         listening = [s for s in self.sources if s.notifications is not None]
         files: list[HasFile] = [self.stop, *(s.notifications for s in listening if s.notifications is not None)]
@@ -414,7 +343,7 @@ class _Follower:
                 if source.heard():
                     self.due[source.name] = min(self.due.get(source.name, now), time.monotonic())
             except RunnerError as error:
-                self._failed(source.name, error)
+                self.troubles.failed(source.name, error)
 
     # Telling ----------------------------------------------------------------------------------------------------------
 
@@ -431,7 +360,7 @@ class _Follower:
             return
         self.told_at = now
         self.run.counts.update(
-            events=self.events, rounds=self.rounds, failures=self.failures, position=int(self.position)
+            events=self.events, rounds=self.rounds, failures=self.troubles.failures, position=int(self.position)
         )
         if self.lags:
             self.run.counts["lag_seconds"] = self._percentiles()
@@ -454,9 +383,6 @@ class _Follower:
                     found[f"p{part}"] = round(lag, 4)
                     break
         return found
-
-
-READ_MODELS = "read models"
 
 
 def _stat(file: Path) -> os.stat_result | None:

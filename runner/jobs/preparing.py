@@ -7,13 +7,14 @@ not fit, workers that do not see the log.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from runner.config import load_definitions
 from runner.engine import Choice, choose, gather, open_engine
-from runner.errors import EngineError, JobError
+from runner.errors import EngineError, JobError, LogLocked
 from runner.fold.plan import FoldPlan, plan_fold
 from runner.fold.rows import row_schema
 from runner.jobs.ledger import Ledger, NewJob
@@ -53,6 +54,8 @@ __all__ = [
 TASKS_PER_WORKER = 8
 """Partitions are handed out in about so many groups per worker: few enough to cost nothing, enough to even out."""
 
+WRITER_SECONDS = 30.0
+"""So long the log's writer is waited for."""
 PLANS_KEPT = 4
 _plans: dict[Hashable, FoldPlan] = {}
 
@@ -93,9 +96,21 @@ def with_columns(stack: ExitStack, log: Log, columns: Sequence[PayloadColumn], r
     """
     if not log.missing_columns(columns):
         return log
-    with run.stage("columns", log.events), LogWriter.open(log.path, create=False) as writer:
+    with run.stage("columns", log.events), _writer_when_free(log.path) as writer:
         writer.ensure_columns(columns, run.tell)
     return stack.enter_context(Log.open(log.path))
+
+
+def _writer_when_free(path: Path) -> LogWriter:
+    """The log's writer: a follower, or a sync, that has it lets go of it again and again. Raises LogLocked."""
+    until = time.monotonic() + WRITER_SECONDS
+    while True:
+        try:
+            return LogWriter.open(path, create=False)
+        except LogLocked:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.005)
 
 
 def plan_over(log: Log, definitions: Sequence[ProjectionDefinition]) -> FoldPlan:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from store_schemas import SCHEMAS
 
+from runner.cli.app import run as command_line
 from runner.config import load_config, load_definitions
 from runner.sinks.read_models import ReadModels
 
 if TYPE_CHECKING:
     from fixtures_postgres import Database, Restored
 
-HERE = Path(__file__).parent
 HOSTILE = r'''
 CREATE SCHEMA "My ""Schema"""; SET search_path = "My ""Schema""";
 CREATE TABLE "Bank.Events" (originator_id uuid NOT NULL, originator_version bigint NOT NULL, topic text NOT NULL,
@@ -45,39 +48,53 @@ HOOKED = {
 }
 
 
-def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command as a user gives it. Hooks of other tests are found on the path."""
-    environment = {**os.environ, "PYTHONPATH": str(HERE), **environment}
-    return subprocess.run(
-        [sys.executable, "-m", "runner", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        stdin=subprocess.DEVNULL,
-    )
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def works(folder: Path, **environment: str) -> dict[str, Any]:
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Gives a command line in a fresh folder, as a user would; without a terminal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.delenv("STORE_URL", raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+    def given(*arguments: str) -> Done:
+        capsys.readouterr()
+        code = command_line(list(arguments))
+        said = capsys.readouterr()
+        return Done(code, said.out, said.err)
+
+    return given
+
+
+def works(run: Run) -> dict[str, Any]:
     """What init says comes next does what it says; the first read model's rows by aggregate."""
     for command in (("sync",), ("rebuild", "--all")):
-        done = run(folder, *command, **environment)
+        done = run(*command)
         assert done.returncode == 0, done.stderr
-    config = load_config(folder / "runner.toml")
+    config = load_config(Path("runner.toml"))
     table = ReadModels(config.read_models.path).table("summary")
     return {row["aggregate_id"]: row for row in table.to_pylist()}
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_each_dump(store: str, database: Database, restored: Restored, tmp_path: Path) -> None:
+def test_each_dump(store: str, database: Database, restored: Restored, run: Run, tmp_path: Path) -> None:
     dump, options, aggregates = STORES[store]
     restored(database, dump)
-    done = run(tmp_path, "init", "--url-env", database.env, *options)
+    done = run("init", "--url-env", database.env, *options)
     assert done.returncode == 0, done.stderr
     assert "next: " in done.stdout
-    rows = works(tmp_path)
+    rows = works(run)
     assert len(rows) == aggregates or not aggregates
     config = load_config(tmp_path / "runner.toml")
     (source,) = config.sources.values()
@@ -99,9 +116,11 @@ def _table(store: str) -> str:
     }[store]
 
 
-def test_event_classes_have_the_fields_of_the_payloads(database: Database, restored: Restored, tmp_path: Path) -> None:
+def test_event_classes_have_the_fields_of_the_payloads(
+    database: Database, restored: Restored, run: Run, tmp_path: Path
+) -> None:
     restored(database, "eventsourcing")
-    assert run(tmp_path, "init", "--url-env", database.env, *STORES["BankPlain"][1]).returncode == 0
+    assert run("init", "--url-env", database.env, *STORES["BankPlain"][1]).returncode == 0
     text = (tmp_path / "events.py").read_text()
     assert 'class Deposited(Event, type="eventsourcing_py_bank:BankAccount.Deposited"):' in text
     assert '    amount: Decimal = field("amount._data_", scale=' in text
@@ -109,7 +128,7 @@ def test_event_classes_have_the_fields_of_the_payloads(database: Database, resto
     assert "_type_" not in text
 
 
-def test_lists_of_records(database: Database, tmp_path: Path) -> None:
+def test_lists_of_records(database: Database, run: Run, tmp_path: Path) -> None:
     database.sql(SCHEMAS["eventuous"])
     database.sql("INSERT INTO streams (stream_name) VALUES ('order-1')")
     lines = json.dumps({"lines": [{"product": "a", "quantity": 2}, {"product": "b", "quantity": 1}], "tags": ["x"]})
@@ -118,41 +137,43 @@ def test_lists_of_records(database: Database, tmp_path: Path) -> None:
             "INSERT INTO messages (message_type, stream_id, stream_position, json_data, created) "
             f"VALUES ('V1.Placed', 1, {number}, '{lines}', now())"
         )
-    assert run(tmp_path, "init", "--url-env", database.env).returncode == 0
+    assert run("init", "--url-env", database.env).returncode == 0
     text = (tmp_path / "events.py").read_text()
     assert "    lines: list[Line]" in text
     assert "    tags: list[str]" in text
-    assert len(works(tmp_path)) == 1
+    assert len(works(run)) == 1
 
 
 @pytest.mark.parametrize("store", HOOKED)
-def test_payloads_that_need_a_hook(store: str, database: Database, restored: Restored, tmp_path: Path) -> None:
+def test_payloads_that_need_a_hook(
+    store: str, database: Database, restored: Restored, run: Run, tmp_path: Path
+) -> None:
     dump, options, hook = HOOKED[store]
     restored(database, dump)
-    done = run(tmp_path, "init", "--url-env", database.env, *options)
+    done = run("init", "--url-env", database.env, *options)
     assert done.returncode == 5
     assert "neither JSON nor zlib" in done.stderr
     assert "--decode module:function" in done.stderr
     assert not (tmp_path / "runner.toml").exists()
     decode = f"test_store_dumps:{hook}"
-    done = run(tmp_path, "init", "--url-env", database.env, *options, "--decode", decode)
+    done = run("init", "--url-env", database.env, *options, "--decode", decode)
     assert done.returncode == 0, done.stderr
-    assert works(tmp_path)
+    assert works(run)
     (source,) = tomllib.loads((tmp_path / "runner.toml").read_text())["sources"].values()
     assert source["decode"] == decode
     assert sorted(source.get("aggregates", [])) == (["course-", "student-"] if store == "Courses" else [])
 
 
-def test_several_stores_without_a_terminal(database: Database, restored: Restored, tmp_path: Path) -> None:
+def test_several_stores_without_a_terminal(database: Database, restored: Restored, run: Run, tmp_path: Path) -> None:
     restored(database, "eventsourcing")
-    done = run(tmp_path, "init", "--url-env", database.env)
+    done = run("init", "--url-env", database.env)
     assert done.returncode == 2
     for name in ("public.bankplain_events", "textids.banktextids_events", "--schema public|textids", "--table"):
         assert name in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_several_stores_on_a_terminal(database: Database, restored: Restored, tmp_path: Path) -> None:
+def test_several_stores_on_a_terminal(database: Database, restored: Restored, run: Run, tmp_path: Path) -> None:
     restored(database, "eventsourcing")
     ours, theirs = pty.openpty()
     asking = subprocess.Popen(
@@ -175,20 +196,20 @@ def test_several_stores_on_a_terminal(database: Database, restored: Restored, tm
     assert (source["schema"], source["table"]) == ("textids", "banktextids_events")
 
 
-def test_a_literal_url_is_written_nowhere(database: Database, restored: Restored, tmp_path: Path) -> None:
+def test_a_literal_url_is_written_nowhere(database: Database, restored: Restored, run: Run, tmp_path: Path) -> None:
     restored(database, "message_db")
     url = f"{database.url}&password=s3cr3t-w0rd" if "?" in database.url else database.url
-    done = run(tmp_path, "init", url)
+    done = run("init", url)
     assert done.returncode == 0, done.stderr
     assert "history" in done.stderr
     assert "STORE_URL" in done.stderr
     for text in (done.stdout, done.stderr, *(f.read_text() for f in tmp_path.iterdir() if f.is_file())):
         assert "s3cr3t" not in text
         assert "postgresql://" not in text
-    assert len(works(tmp_path, STORE_URL=database.url)) == 1_243
+    assert len(works(run)) == 1_243
 
 
-def test_tenants_by_schema(database: Database, tmp_path: Path) -> None:
+def test_tenants_by_schema(database: Database, run: Run, tmp_path: Path) -> None:
     for tenant in ("tenant_a", "tenant_b"):
         database.sql(f"CREATE SCHEMA {tenant}; SET search_path = {tenant}; {SCHEMAS['eventuous']}")
         database.sql(f"INSERT INTO {tenant}.streams (stream_name) VALUES ('order-1')")
@@ -196,20 +217,20 @@ def test_tenants_by_schema(database: Database, tmp_path: Path) -> None:
             f"INSERT INTO {tenant}.messages (message_type, stream_id, stream_position, json_data, created) "
             "VALUES ('Placed', 1, 0, '{\"total\": 5}', now())"
         )
-    assert run(tmp_path, "init", "--url-env", database.env).returncode == 2
-    done = run(tmp_path, "init", "--url-env", database.env, "--schema", "tenant_*")
+    assert run("init", "--url-env", database.env).returncode == 2
+    done = run("init", "--url-env", database.env, "--schema", "tenant_*")
     assert done.returncode == 0, done.stderr
     (source,) = tomllib.loads((tmp_path / "runner.toml").read_text())["sources"].values()
     assert source["schemas"] == "tenant_*"
-    works(tmp_path)
+    works(run)
     table = ReadModels(load_config(tmp_path / "runner.toml").read_models.path).table("summary")
     assert sorted(table.column("tenant").to_pylist()) == ["tenant_a", "tenant_b"]
 
 
-def test_hostile_names(database: Database, tmp_path: Path) -> None:
+def test_hostile_names(database: Database, run: Run, tmp_path: Path) -> None:
     """Quoted schema and table, and a type and keys of payloads that are no names in Python."""
     database.sql(HOSTILE)
-    done = run(tmp_path, "init", "--url-env", database.env)
+    done = run("init", "--url-env", database.env)
     assert done.returncode == 0, done.stderr
     (source,) = tomllib.loads((tmp_path / "runner.toml").read_text())["sources"].values()
     assert (source["schema"], source["table"]) == ('My "Schema"', "Bank.Events")
@@ -225,18 +246,18 @@ def test_hostile_names(database: Database, tmp_path: Path) -> None:
         (("init", "postgresql://user:s3cr3t@localhost:1/nothing"), 10, "STORE_URL"),
     ],
 )
-def test_what_is_wrong(arguments: tuple[str, ...], code: int, says: str, tmp_path: Path) -> None:
-    done = run(tmp_path, *arguments)
+def test_what_is_wrong(arguments: tuple[str, ...], code: int, says: str, run: Run, tmp_path: Path) -> None:
+    done = run(*arguments)
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert "s3cr3t" not in done.stderr
 
 
-def test_no_known_store(database: Database, tmp_path: Path) -> None:
+def test_no_known_store(database: Database, run: Run, tmp_path: Path) -> None:
     database.sql("CREATE TABLE something (id int)")
-    done = run(tmp_path, "init", "--url-env", database.env)
+    done = run("init", "--url-env", database.env)
     assert done.returncode == 5
     assert 'preset = "custom"' in done.stderr
-    done = run(tmp_path, "init", "--url-env", database.env, "--preset", "emmet")
+    done = run("init", "--url-env", database.env, "--preset", "emmet")
     assert done.returncode == 2
     assert "emmett" in done.stderr
