@@ -318,6 +318,27 @@ def test_a_role_that_sees_little_of_others_waits_for_them_too(database: Database
     assert published.tables.states()["accounts"].version == 2
 
 
+def test_a_switch_that_takes_too_long_lets_go(published: Published, database: Database) -> None:
+    published.rebuild(SHAPE, ROWS, 1)
+    # Whoever makes a view's new version waits for this trigger.
+    database.sql(
+        "CREATE VIEW public.seen AS SELECT * FROM reads.accounts;"
+        "CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(5); END';"
+        "CREATE EVENT TRIGGER slow ON ddl_command_end WHEN TAG IN ('CREATE VIEW') EXECUTE FUNCTION slow()"
+    )
+    with published.built(SHAPE, {("b",): (1, "")}, 2) as built:
+        table = published.tables.load(built.version)
+        begun = time.monotonic()
+        with pytest.raises(PostgresTimeout, match=r"longer than the 0\.3 s"):
+            published.tables.switch([table], timeouts=SwitchTimeouts(lock=0.2, work=0.3, total=0.5))
+        assert time.monotonic() - begun < 4.5
+    assert database.sql("SELECT count(*) FROM public.seen") == [(60,)]
+    assert database.sql("SELECT count(*) FROM pg_locks WHERE relation = 'reads.accounts'::regclass") == [(0,)]
+    database.sql("DROP EVENT TRIGGER slow")
+    published.tables.switch([table])
+    assert database.sql("SELECT count(*) FROM public.seen") == [(1,)]
+
+
 def _until(database: Database, question: str) -> None:
     until = time.monotonic() + 30
     while database.sql(question) != [(True,)]:

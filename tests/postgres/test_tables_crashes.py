@@ -79,7 +79,8 @@ def test_a_crash_of_load_or_switch(step: str, database: Database, tmp_path: Path
         state = published.tables.states()["accounts"]
         assert (state.version, state.position) == ((2, 9) if switched else (1, 5))
         copied = database.sql("SELECT count(*) FROM projection_runner.loaded")
-        assert copied == [({"load.2": 1, "load.2:3": 3, "load.3": 4}.get(step, 0),)]
+        # Two connections load: while one is killed the other may have just committed.
+        assert copied[0][0] in {"load.2": (1, 2), "load.2:3": (3, 4), "load.3": (4,)}.get(step, (0,))
         published.tables.switch([published.tables.load(built.version)])
         published.models.publish_rebuild([built])
     assert _shown(published, database) == AFTER

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["RETRIED", "SWITCHING", "plan_switch", "switch_in", "switched"]
 
 SWITCHING = named_sql("runner.sinks.postgres", "switching.sql")
-RETRIED = ("55P03", "40P01")
-"""A lock was not had in time; a deadlock was ended."""
+RETRIED = ("55P03", "40P01", "57014")
+"""A lock was not had in time; a deadlock was ended; the switch took too long under its locks."""
 _Found = tuple[Former | None, tuple[Belonging, ...]]
 
 
@@ -154,11 +154,25 @@ def _relation(connection: AnyConnection, relid: int) -> Identifier:
 @contextmanager
 def _at_most(connection: AnyConnection, seconds: float) -> Iterator[None]:
     """Cancel what runs when the time is over: a timeout of the server counts each statement anew."""
-    timer = threading.Timer(seconds, connection.cancel)
+    over = threading.Event()
+
+    def cancel() -> None:
+        over.set()
+        connection.cancel()
+
+    timer = threading.Timer(seconds, cancel)
     timer.daemon = True
     timer.start()
     try:
         yield
+    except Exception:
+        if over.is_set():
+            raise PostgresTimeout(
+                f"the switch took longer than the {seconds:g} s for which it may keep others out",
+                hint="what is live is as before; run it again when the server has less to do",
+                sqlstate=RETRIED[2],
+            ) from None
+        raise
     finally:
         timer.cancel()
 
