@@ -100,6 +100,9 @@ class HandOvers:
         for publish in self._publishes():
             if publish.name not in positions:
                 continue
+            assert publish.hand_over is not None
+            # Once more, without watching: a rebuild takes its time, and a daemon may have been started meanwhile.
+            refuse_daemons(connection, publish.hand_over, None, _where(publish))
             progress = self._progress(publish)
             if progress is not None and publish.name in self.still:
                 check_unmoved(connection, progress, self.still[publish.name], _where(publish))
@@ -202,12 +205,12 @@ class InPlace:
                 run.tell(Noted(f"rows changed while they were put right, it is done again: {error}"))
                 time.sleep(PAUSE * 2**attempt)
             else:
-                for name, changes in done.items():
-                    run.tell(Noted(f"{name}: {changes.words} in place"))
-                return done
+                for name, (changes, rows) in done.items():
+                    run.tell(Noted(f"{name}: {changes.words} in place; {cheaper(changes, rows)}"))
+                return {name: changes for name, (changes, _) in done.items()}
         raise AssertionError("the last try raises")
 
-    def _put(self, connection: AnyConnection, versions: Sequence[Version]) -> Mapping[str, Changes]:
+    def _put(self, connection: AnyConnection, versions: Sequence[Version]) -> Mapping[str, tuple[Changes, int]]:
         with translated("projection_runner.in_place"):
             connection.execute(BOOKS["make"])
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -226,7 +229,8 @@ class InPlace:
             raise
         return done
 
-    def _one(self, connection: AnyConnection, version: Version) -> Changes:
+    def _one(self, connection: AnyConnection, version: Version) -> tuple[Changes, int]:
+        """What was changed, of how many rows."""
         of = self._compare(version.name)
         table = foreign(connection, of, self._definition(version.name), version.shape)
         writing: Writing = writing_of(connection, table)
@@ -252,7 +256,7 @@ class InPlace:
                     "job_id": version.job_id,
                 },
             )
-        return changes
+        return changes, found.rows_here
 
     def _compare(self, name: str) -> CompareConfig:
         of = compare_config(self.config, name)

@@ -59,3 +59,19 @@ class Things(Projection):
         self.took = e.at - self.at
         self.at = e.at
         self.numbers.append(e.number)
+
+
+class Levels(Projection, key="level", merge_floats=True):
+    """One row a level, over all things."""
+
+    count: int = 0
+    largest: float = 0.0
+
+    @on(Thing)
+    def thing(self, e: Thing) -> None:
+        self.count += 1
+        self.largest = max(self.largest, e.ratio)
+
+    def merge(self, other: Levels) -> None:
+        self.count += other.count
+        self.largest = max(self.largest, other.largest)

@@ -125,3 +125,30 @@ def test_each_fault_is_found_and_named(database: Database, restored: Restored, t
     assert "total: off by a constant (+4.9): 10 rows" in text
     command = next(line.strip() for line in text.splitlines() if line.strip().startswith("runner explain orders"))
     assert run([*command.split()[1:], "--config", file]) == 0
+
+
+def test_a_restored_store_that_lives_on(database: Database, restored: Restored, tmp_path: Path) -> None:
+    """Its transaction ids are lower than those of the dump, and later: the place is told by the store's own order."""
+    shop = Shop(restored(database, "emmett"))
+    project = shop_project(tmp_path, database)
+    id_ = min(shop.orders)
+    version = shop.orders[id_]["revision"]
+    add = """
+        INSERT INTO emt_messages (stream_position, transaction_id, stream_id, message_schema_version, message_id,
+                                  message_type, message_data, message_metadata, created)
+        VALUES ({version}, pg_current_xact_id(), '{id}', '1', gen_random_uuid()::text, 'ItemAdded',
+                '{{"product": "p", "quantity": 1, "unitPriceCents": 100}}', '{{}}', now())
+        RETURNING transaction_id::text::bigint, global_position, created
+    """
+    places = [database.sql(add.format(version=version + n, id=id_))[0] for n in (1, 2, 3)]
+    row = "\"Data\" = jsonb_set(jsonb_set(\"Data\", '{{n}}', '{n}'), '{{total,euros}}', '\"{euros:.2f}\"')"
+    order = shop.orders[id_]
+    for n, (transaction, position, created) in enumerate(places[:2], 1):
+        changed = row.format(n=order["items"] + n, euros=order["total"] / 100 + n)
+        shop.change(f"{changed}, revision = revision + 1, touched = '{created.isoformat()}'", f"'{id_}'")
+        shop.move_progress(transaction, position)
+        table = compared(project)
+        assert (table.groups, table.notes, table.position) == ((), (), 10_005 + n)
+    # Back in the former life, where the ids are higher.
+    shop.move_progress(shop.rows[4_999][5], shop.rows[4_999][6])
+    assert compared(project).position == 5_000

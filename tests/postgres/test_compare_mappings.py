@@ -14,6 +14,7 @@ from runner.cli.app import run
 from runner.errors import ConfigError, CopyError, JobError, PostgresError, ReadModelError, RunnerError
 from runner.jobs.comparison import compare
 from runner.jobs.rebuild import rebuild
+from runner.sinks.read_models import ReadModels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -272,3 +273,42 @@ def test_a_role_without_select_is_told_the_grant(database: Database, tmp_path: P
         compare(project.config, ["things"])
     assert run(["compare", "nothing", "--config", str(project.folder / "runner.toml")]) == 2
     assert "there is no [compare.nothing]" in capsys.readouterr().err
+
+
+def test_tenants_and_keys_of_several_parts(database: Database, tmp_path: Path) -> None:
+    """Identity columns and child keys are key columns like any; samples say which tenant to explain."""
+    given = [{**e, "tenant": f"t{i % 2}", "aggregate": f"a-{i % 5}"} for i, e in enumerate(events())]
+    tmp_path.joinpath("events.ndjson").write_text("".join(json.dumps(e) + "\n" for e in given))
+    source = {"files": "events.ndjson", "aggregate_id": "aggregate", "type": "kind", "recorded_at": "at"}
+    project = Project(tmp_path, "compare_kinds", things={**source, "tenant": "tenant"})
+    keys = {"url_env": database.env, "progress": "log-end", "ignore": ["took"]}
+    columns = {"source": {"constant": "things"}, "tenant": "Tenant Id"}
+    with (project.folder / "runner.toml").open("a") as file:
+        for name, table in (("things", "things"), ("levels", "levels")):
+            mapped = {**keys, "table": table, "columns": columns if name == "things" else {}}
+            if name == "levels":
+                mapped.pop("ignore")
+            file.write(f"[compare.{name}]\n" + "".join(f"{k} = {toml(v)}\n" for k, v in mapped.items()))
+    project.sync()
+    rebuild(project.config, ["things", "levels"], prove=0)
+    database.sql(NATIVE.replace(" PRIMARY KEY,", ', "Tenant Id" text,'))
+    database.sql("CREATE TABLE levels (level int, count numeric, largest float8)")
+    models = ReadModels(project.config.read_models.path)
+    rows = models.table("things").to_pylist()
+    assert len({(r["tenant"], r["aggregate_id"]) for r in rows}) == len(rows) > 5
+    names = ["aggregate_id", "tenant", *[n for n in rows[0] if n not in ("source", "tenant", "aggregate_id")]]
+    places = ", ".join(["%s"] * len(names))
+    quoted = ", ".join('"Tenant Id"' if n == "tenant" else n for n in names)
+    fill(database, f"INSERT INTO things ({quoted}) VALUES ({places})", [tuple(r[n] for n in names) for r in rows])
+    levels = models.table("levels").to_pylist()
+    fill(database, "INSERT INTO levels VALUES (%s, %s, %s)", [tuple(r.values()) for r in levels])
+    assert compare(project.config).same
+    database.sql("UPDATE things SET number = 70 WHERE \"Tenant Id\" = 't1' AND aggregate_id = 'a-2'")
+    database.sql("UPDATE levels SET count = count * 10 WHERE level = 7")
+    things, level = compare(project.config).tables
+    (sample,) = things.groups[0].samples
+    assert sample.key == {"source": "things", "tenant": "t1", "aggregate_id": "a-2"}
+    assert sample.explain == f"runner explain things --source=things --tenant=t1 --to={len(given)} a-2"
+    assert run([*sample.explain.split()[1:], "--config", str(project.folder / "runner.toml")]) == 0
+    (group,) = level.groups
+    assert (group.column, group.words, group.samples[0].key) == ("count", "another unit (times 10)", {"level": "7"})
