@@ -149,6 +149,7 @@ def caught_up_under_lock(publishing: Publishing, run: Recording, coming: Coming)
                 with tables.hold(inline, seconds=seconds) as held:
                     _past_the_newest(config, run, held, until)
                     coming.follow()
+                    _check_whole(config, coming, inline)
                     publishing.prepare(coming.built)
                     publishing.made_live(run, coming, held)
                 publishing.models.publish_rebuild(coming.built)
@@ -159,6 +160,19 @@ def caught_up_under_lock(publishing: Publishing, run: Recording, coming: Coming)
         f"{', '.join(inline)}: inline writers could not be caught up with in {TRIES} tries of {seconds:g} s: {reason}",
         hint="raise --max-block, run it at a quieter time, or pause the writers and say --writer-paused",
     )
+
+
+def _check_whole(config: Config, coming: Coming, inline: tuple[str, ...]) -> None:
+    """Raise JobError where the new versions lack events that are in the log: rows would be lost."""
+    with Log.open(config.log.path) as log:
+        last = log.last_position
+    for one in coming.built:
+        if one.version.name in inline and one.version.position < last:
+            raise JobError(
+                f"{one.version.name}: its application writes the table with the events, and the new version ends at "
+                f"position {one.version.position:,} of {last:,}: what was written since would be gone",
+                hint=f"`runner rebuild {one.version.name}` up to the end; or pause the writers and say --writer-paused",
+            )
 
 
 def _synced(config: Config, run: Recording, until: float) -> None:

@@ -158,6 +158,17 @@ def test_a_writer_that_does_not_end_is_not_waited_for_beyond_the_bound(tmp_path:
     assert bank.table("accounts") == expected(bank.stored())["accounts"]
 
 
+def test_a_rebuild_up_to_an_earlier_place_is_refused(tmp_path: Path, database: Database) -> None:
+    bank = bank_of(tmp_path, database, INLINE)
+    sync(bank.config)
+    rebuilt(bank)
+    with pytest.raises(JobError, match="ends at position 3 of 8: what was written since would be gone"):
+        rebuilt(bank, to=3)
+    assert bank.states()["accounts"] == (1, 0, 8)
+    rebuilt(bank, to=3, writers=WriterWish(paused=True))
+    assert bank.states()["accounts"] == (2, 0, 3)
+
+
 def test_rolling_back_under_an_inline_writer_is_refused(tmp_path: Path, database: Database) -> None:
     bank = bank_of(tmp_path, database, INLINE)
     sync(bank.config)
