@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from runner.cli.exit_codes import INTERRUPTED, described
+from runner.cli.exit_codes import INTERRUPTED, MEANINGS, described
 from runner.cli.output import emit_json, report_error, say
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "init": Entry("runner.cli.init", "Look at event files; write a runner.toml and a first projection."),
+    "init": Entry("runner.cli.init", "Look at event files or a store; write a runner.toml and a first projection."),
     "inspect": Entry("runner.cli.inspect", "What is in a source or in the log: types, fields, skew, times."),
     "sync": Entry("runner.cli.sync", "Copy new events from the sources into the log."),
     "rebuild": Entry("runner.cli.rebuild", "Fold from the first event into a new version, prove it, switch."),
@@ -88,7 +88,7 @@ def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) ->
     name="runner",
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=described(3, 4, 5, 6, 7, 8, 9),
+    epilog=described(*MEANINGS),
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."

@@ -150,12 +150,14 @@ def _telling(stores: Sequence[Recognised]) -> str:
 
 def _keys(store: Recognised, wish: StoreWish, variable: str, *, tenants: bool) -> dict[str, Any]:
     """Of [sources.NAME]. What is there alone now is named all the same: another may come."""
+    from runner.sources.postgres.presets import PRESETS
+
     keys: dict[str, Any] = {"preset": store.preset, "url_env": variable}
     if tenants:
         keys["schemas"] = wish.schema
     else:
         keys["schema"] = store.schema
-    if store.named or wish.table:
+    if store.named or wish.table or "*" in PRESETS[store.preset].main.name:
         keys["table"] = store.table
     if wish.decode:
         keys["decode"] = wish.decode
