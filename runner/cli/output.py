@@ -55,8 +55,10 @@ def print_text(text: str = "") -> None:
 
 
 def emit_json(result: object) -> None:
-    """The result for a machine: one JSON object on stdout."""
-    click.echo(json.dumps(result, default=plain_value, ensure_ascii=False, indent=2))
+    """The result for a machine: one JSON object on stdout. Floats that JSON has no number for are "NaN", "Infinity"."""
+    text = json.dumps(result, default=plain_value, ensure_ascii=False)
+    exact = json.loads(text, parse_constant=str)
+    click.echo(json.dumps(exact, ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def plain_value(value: object) -> object:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,7 +26,13 @@ SHOWN = 200
 
 @session_command("query", exits=(8,))
 @click.argument("sql")
-@click.option("--limit", default=SHOWN, show_default=True, help="Rows that are shown; with --json all are given.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=SHOWN,
+    show_default=True,
+    help="Rows that are shown; with --json all are given.",
+)
 def command(session: Session, sql: str, limit: int) -> None:
     """Run SQL (DuckDB's) over read models and log; "-" reads the statement from stdin.
 
@@ -49,10 +57,12 @@ def command(session: Session, sql: str, limit: int) -> None:
         _attach_log(connection, session, stack)
         try:
             _check_statement(connection, text)
+            _check_target(session, text)
             result = connection.execute(text)
-            columns = [c[0] for c in result.description or ()]
+            columns = _told_apart([c[0] for c in result.description or ()])
             # One more row than is shown tells whether there are more; JSON gets all.
             rows = result.fetchall() if session.as_json else result.fetchmany(limit + 1)
+            connection.abort()  # lets go of rows that were not fetched, and with them of the log
         except duckdb.Error as error:
             _check_files(session)
             raise ConfigError(_first_lines(error), hint=_tables(connection)) from error
@@ -89,6 +99,35 @@ def _check_statement(connection: duckdb.DuckDBPyConnection, text: str) -> None:
             f"{kind.name} is not taken: queries read, and what they would make is gone at their end",
             hint="SELECT, EXPLAIN, DESCRIBE, or COPY (SELECT ...) TO 'file'",
         )
+
+
+_TARGET = re.compile(r"\bTO\s+(?:'((?:[^']|'')*)'|\"((?:[^\"]|\"\")*)\")", re.IGNORECASE)
+
+
+def _check_target(session: Session, text: str) -> None:
+    """Raises ConfigError for a COPY into the runner's own directories."""
+    if not text.lstrip().upper().startswith("COPY"):
+        return
+    config = session.config
+    for single, double in _TARGET.findall(text):
+        target = Path(single.replace("''", "'") or double.replace('""', '"')).resolve()
+        for own in (config.log.path, config.read_models.path, config.state.path):
+            if target.is_relative_to(own.resolve()):
+                raise ConfigError(
+                    f"COPY to {target}: that is inside {own}, where only the runner writes", hint="choose another place"
+                )
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """Columns of one name get numbers, as in a table that DuckDB makes of them: a, a_1."""
+    found: list[str] = []
+    for name in names:
+        own, number = name, 0
+        while own in found or (number and own in names):
+            number += 1
+            own = f"{name}_{number}"
+        found.append(own)
+    return found
 
 
 def _check_files(session: Session) -> None:

@@ -34,6 +34,7 @@ def command(session: Session, offline: bool) -> None:
                      changed     it was edited since: `runner rebuild NAME`
                      not built   it has no read model yet: `runner rebuild NAME`
                      gone        a read model whose projection runner.toml no longer names
+                   unknown     the projections cannot be loaded; the reason is given
     """
     found = gathered(session.config, offline=offline)
     if session.as_json:
@@ -111,11 +112,12 @@ def _read_models(config: Config, last: int, problems: list[str]) -> list[dict[st
     from runner.config import load_definitions
     from runner.sinks.read_models import ReadModels
 
+    definitions, loaded = {}, True
     try:
         definitions = {d.name: d for d in load_definitions(config)}
     except RunnerError as error:
         problems.append(str(error))
-        definitions = {}
+        loaded = False
     models = ReadModels(config.read_models.path, keep=config.read_models.keep)
     try:
         if models.repair():
@@ -134,7 +136,9 @@ def _read_models(config: Config, last: int, problems: list[str]) -> list[dict[st
                 "version": live.number,
                 "checkpoint": live.position,
                 "lag": max(0, last - live.position),
-                "projection": _projection_state(definition.fingerprint if definition else None, live.fingerprint),
+                "projection": _projection_state(definition.fingerprint if definition else None, live.fingerprint)
+                if loaded
+                else "unknown",
                 "fingerprint": live.fingerprint,
                 "updated": live.updated,
                 "age_seconds": (datetime.now(UTC) - updated).total_seconds(),

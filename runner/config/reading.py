@@ -59,7 +59,8 @@ def load_config(path: str | Path, env: str = "") -> Config:
 
 
 def _checked(file: Path, values: dict[str, Any], env: str) -> Config:
-    root = file.absolute().parent
+    # One name of the directory, however it was reached: marks and identities are told by it.
+    root = file.absolute().parent.resolve()
     top = Table(file, "", values)
     config = Config(
         file=file.absolute(),

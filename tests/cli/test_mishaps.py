@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from order_project import order
+
+from runner.cli import app
 
 if TYPE_CHECKING:
     from order_project import Project
@@ -89,6 +92,39 @@ def test_query_reads_pivots_and_copies_to_files(built: Project) -> None:
     file = built.root / "out.csv"
     built.run("query", f"COPY (SELECT aggregate_id FROM summary) TO '{file}'")
     assert len(file.read_text().splitlines()) == 21
+
+
+def test_a_query_shows_as_many_rows_as_asked(built: Project) -> None:
+    assert built.run("query", "SELECT position FROM log.headers ORDER BY 1", "--limit", "3").split()[-1] == "3"
+    assert "position" in built.run("query", "SELECT position FROM log.headers", "--limit", "0")
+    built.run("query", "SELECT 1", "--limit", "-1", code=2)
+
+
+def test_a_query_as_json_keeps_columns_of_one_name_and_numbers_that_json_has_not(built: Project) -> None:
+    sql = "SELECT 1 AS a, 2 AS a, 3 AS a_1, 'NaN'::DOUBLE AS n, '-inf'::DOUBLE AS i, 0.5::DOUBLE AS x"
+    assert built.json("query", sql)["rows"] == [{"a": 1, "a_2": 2, "a_1": 3, "n": "NaN", "i": "-Infinity", "x": 0.5}]
+
+
+@pytest.mark.parametrize("target", ["log/manifest.json", "read_models/x.parquet", "elsewhere/../log/x"])
+def test_a_query_writes_nothing_into_the_directories_of_the_runner(built: Project, target: str) -> None:
+    sql = f"copy (select 'TO ''x''' as a) to '{built.root / target}' (FORMAT csv)"
+    assert "only the runner writes" in built.json("query", sql, code=2)["error"]["message"]
+    assert built.json("query", "SELECT count(*) AS n FROM log.headers")["rows"] == [{"n": 30}]
+
+
+def test_status_knows_nothing_of_projections_that_cannot_be_loaded(built: Project) -> None:
+    config = built.root / "runner.toml"
+    config.write_text(re.sub(r"modules = .*", 'modules = ["no_such_module"]', config.read_text()))
+    found = built.json("status")["read_models"]
+    assert {model["projection"] for model in found} == {"unknown"}
+
+
+def test_a_config_reached_by_another_way_is_the_same_one(built: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (built.root / "sub").mkdir()
+    monkeypatch.chdir(built.root / "sub")
+    assert app.run(["sync", "--config", "../runner.toml"]) == 0
+    built.capture.readouterr()
+    assert built.json("query", "SELECT count(*) AS n FROM log.headers")["rows"][0]["n"] == 30
 
 
 def test_a_query_of_rows_that_are_gone_names_the_read_model(built: Project) -> None:
