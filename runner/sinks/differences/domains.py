@@ -110,7 +110,7 @@ def _equal(column: Compared) -> str:
     if domain is Domain.TEXT and column.trim:
         conditions = ["rtrim(a) = rtrim(b)"]
     if domain is Domain.DOUBLE and column.exact:
-        conditions = ["(a = b AND signbit(a) = signbit(b))"]
+        conditions = ["(a = b AND (isnan(a) OR signbit(a) = signbit(b)))"]
     if domain is Domain.TIME and column.precision:
         conditions = [f"abs(epoch_us(a) - epoch_us(b)) < {column.precision}"]
     if domain in (Domain.INTEGER, Domain.NUMBER, Domain.DOUBLE):
