@@ -104,6 +104,12 @@ class Writers:
         """Raise JobError where a table cannot be replaced while its writer goes on. back: by a former one."""
         for name in names:
             kind = self.of(name)
+            if back and is_handed_over(self.config, name) and not is_in_place(self.config, name):
+                raise JobError(
+                    f"{name!r} was handed over to the application, which has kept its table current since: the former "
+                    "table is of no place that it could go on from",
+                    hint=f"`runner rebuild {name}` makes a table and hands it over again",
+                )
             if kind == "asynchronous" or self.wish.paused:
                 continue
             if is_in_place(self.config, name):

@@ -12,6 +12,7 @@ from runner.config.comparison import ProgressConfig
 from runner.config.hand_over import HandOverConfig
 from runner.errors import ConfigError, JobError
 from runner.jobs.rebuild import rebuild
+from runner.jobs.rollback import rollback
 from runner.jobs.update import update
 from runner.sinks.application.hand_over import bound_names, hand_over_of, refuse_daemons
 from runner.sinks.application.progress import read_progress
@@ -130,6 +131,9 @@ def test_a_switch_hands_over_in_its_transaction(database: Database, restored: Re
     database.sql("UPDATE reads.accounts SET owner = 'the application'")
     update(project.config, ["accounts"])
     assert database.sql("SELECT DISTINCT owner FROM reads.accounts") == [("the application",)]
+    rebuild(project.config, ["accounts"], prove=0)
+    with pytest.raises(JobError, match="was handed over to the application"):
+        rollback(project.config, "accounts")
 
 
 def test_the_authors_own_statement(database: Database, restored: Restored, tmp_path: Path, capsys: Any) -> None:
