@@ -30,6 +30,7 @@ from runner.jobs.preparing import (
     with_columns,
     working_engine,
 )
+from runner.jobs.writers import Writers, WriterWish, is_in_place
 from runner.log import Log
 from runner.positions import Cut, Position
 from runner.postgres import connect
@@ -178,9 +179,14 @@ def _in_postgres(
     found = []
     with closing(connect(settings.connection, "verify")) as connection:
         for n, definition in enumerate(definitions):
-            publish = config.publish.get(definition.name)
-            if publish is not None and publish.publish == "in-place":
-                continue  # the application's own table, which `runner compare` knows the mapping of
+            if _is_the_applications(config, definition.name):
+                # Its rows are of another place than the checkpoint; `runner compare` knows which.
+                if needed:
+                    raise JobError(
+                        f"the application writes the table of {definition.name!r} itself",
+                        hint=f"`runner compare {definition.name}` compares it, at the place that it reflects",
+                    )
+                continue
             with in_one_snapshot(connection, "[read_models.postgres]"):
                 state = read_states(connection).get(definition.name)
                 if state is None:
@@ -193,6 +199,11 @@ def _in_postgres(
                 _check_fingerprint(definition, state.fingerprint)
                 found.append(_table(connection, definition, models, state, place / f"verify-{n}"))
     return found
+
+
+def _is_the_applications(config: Config, name: str) -> bool:
+    """Whether others than the runner's updates write the table."""
+    return name not in Writers(config, WriterWish()).ours([name]) or is_in_place(config, name)
 
 
 def _table(

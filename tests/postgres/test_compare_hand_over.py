@@ -14,6 +14,7 @@ from runner.errors import ConfigError, JobError
 from runner.jobs.rebuild import rebuild
 from runner.jobs.rollback import rollback
 from runner.jobs.update import update
+from runner.jobs.verify import verify
 from runner.sinks.application.hand_over import bound_names, hand_over_of, refuse_daemons
 from runner.sinks.application.progress import read_progress
 
@@ -131,6 +132,9 @@ def test_a_switch_hands_over_in_its_transaction(database: Database, restored: Re
     database.sql("UPDATE reads.accounts SET owner = 'the application'")
     update(project.config, ["accounts"])
     assert database.sql("SELECT DISTINCT owner FROM reads.accounts") == [("the application",)]
+    with pytest.raises(JobError, match="the application writes the table of 'accounts' itself"):
+        verify(project.config, ["accounts"], where="postgres")
+    assert verify(project.config, ["accounts"]).same
     rebuild(project.config, ["accounts"], prove=0)
     with pytest.raises(JobError, match="was handed over to the application"):
         rollback(project.config, "accounts")
