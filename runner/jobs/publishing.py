@@ -134,8 +134,11 @@ class Publishing:
         if self._writers().inline(coming.names):
             caught_up_under_lock(self, run, coming)
         else:
-            # Outside first: whoever keeps the live version current is held up only for what comes meanwhile.
+            # Outside first, with the wait for long readers: whoever keeps the live version current is held up only for
+            # what comes meanwhile.
             coming.follow()
+            with run.stage("switch"):
+                self.tables.wait_for_snapshots(coming.loaded)
             with self.holding(coming.names):
                 coming.follow()
                 self.prepare(coming.built)
