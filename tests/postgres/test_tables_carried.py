@@ -303,6 +303,13 @@ REFUSED = {
     "materialised view of a column that goes": (
         "CREATE MATERIALIZED VIEW m AS SELECT note FROM reads.accounts", "public.m",
     ),
+    "foreign key of a partitioned table": (
+        "CREATE TABLE parts (a text REFERENCES reads.accounts) PARTITION BY LIST (a)",
+        "of public.parts: that is a part",
+    ),
+    "statistics elsewhere": (
+        "CREATE STATISTICS public.s ON balance, note FROM reads.accounts", "statistics s: they are in another schema",
+    ),
     "added column": ("ALTER TABLE reads.accounts ADD extra int", "column extra"),
     "other type": ("ALTER TABLE reads.accounts ALTER note TYPE varchar(20)", "column note"),
     "identity": (

@@ -82,6 +82,13 @@ BELONGS = {
         ),
         "publication p",
     ),
+    "function": (
+        (
+            "CREATE FUNCTION f() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM reads.accounts; END;"
+            "ALTER FUNCTION f() OWNER TO {other}"
+        ),
+        r"function public\.f\(\)",
+    ),
     "foreign key": (
         "CREATE TABLE cards (a text REFERENCES reads.accounts); ALTER TABLE cards OWNER TO {other}",
         "foreign key .* of public.cards",

@@ -29,11 +29,13 @@ direct AS (
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %(relid)s
 ),
 dependent AS (
-    SELECT DISTINCT d.classid, d.objid, d.deptype
-    FROM pg_depend AS d, t
-    WHERE (d.refclassid = 'pg_class'::regclass AND (d.refobjid = t.oid OR d.refobjid IN (SELECT m.oid FROM direct AS m)))
-        OR (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (
-            t.reltype, (SELECT y.typarray FROM pg_type AS y WHERE y.oid = t.reltype)))
+    SELECT d.classid, d.objid, d.deptype
+    FROM (SELECT t.oid FROM t UNION SELECT m.oid FROM direct AS m) AS r
+    JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid
+    UNION
+    SELECT d.classid, d.objid, d.deptype
+    FROM (SELECT t.reltype AS oid FROM t UNION SELECT y.typarray FROM t JOIN pg_type AS y ON y.oid = t.reltype) AS r
+    JOIN pg_depend AS d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = r.oid
 ),
 view AS (
     SELECT DISTINCT v.oid, v.relkind, v.relowner, v.reloptions, format('%%I.%%I', n.nspname, v.relname) AS name
@@ -44,7 +46,7 @@ view AS (
     WHERE v.oid <> %(relid)s
 ),
 foreign_key AS (
-    SELECT k.*, format('%%I.%%I', n.nspname, o.relname) AS other, o.relowner AS owner
+    SELECT k.*, format('%%I.%%I', n.nspname, o.relname) AS other, o.relowner AS owner, o.relkind
     FROM pg_constraint AS k
     JOIN pg_class AS o ON o.oid = k.conrelid
     JOIN pg_namespace AS n ON n.oid = o.relnamespace
@@ -372,6 +374,19 @@ refused AS (
     SELECT 92, 'refuse', 'foreign key ' || k.conname || ' of ' || k.other,
         format('%%s belongs to %%I; GRANT %%I TO %%I', k.other, pg_get_userbyid(k.owner), pg_get_userbyid(k.owner), current_user), NULL
     FROM foreign_key AS k WHERE NOT pg_has_role(k.owner, 'USAGE')
+    UNION ALL
+    SELECT 92, 'refuse', 'foreign key ' || k.conname || ' of ' || k.other,
+        'that is a partitioned table, whose rows would be looked through under the lock; drop it before, and make it again after',
+        NULL
+    FROM foreign_key AS k WHERE k.relkind = 'p'
+    UNION ALL
+    SELECT 92, 'refuse', 'statistics ' || s.stxname, format('they are in another schema; SET SCHEMA %%I', t.nspname), NULL
+    FROM t, pg_statistic_ext AS s WHERE s.stxrelid = t.oid AND s.stxnamespace <> t.relnamespace
+    UNION ALL
+    SELECT 92, 'refuse', 'function ' || f.oid::regprocedure,
+        format('it belongs to %%I; GRANT %%I TO %%I', pg_get_userbyid(f.proowner), pg_get_userbyid(f.proowner), current_user), NULL
+    FROM dependent AS d JOIN pg_proc AS f ON d.classid = 'pg_proc'::regclass AND f.oid = d.objid
+    WHERE f.prosqlbody IS NOT NULL AND NOT pg_has_role(f.proowner, 'USAGE')
     UNION ALL
     SELECT 92, 'refuse', 'policy ' || p.polname || ' of ' || p.other,
         format('%%s belongs to %%I; GRANT %%I TO %%I', p.other, pg_get_userbyid(p.owner), pg_get_userbyid(p.owner), current_user), NULL
