@@ -5,8 +5,8 @@ application is told where to go on (hand-over), the checkpoint is noted. Where s
 meanwhile the server ends the transaction, and all of it is done again, the comparison too. Killed at any point and run
 again, it finds what still differs.
 
-Steps: in_place.1 to in_place.3 (``runner/steps.py``). The checkpoint stands in ``projection_runner.in_place``, in the
-table's database.
+A rebuild looks at all rows, an update at those that it changed. Steps: in_place.1 to in_place.3 (``runner/steps.py``).
+The checkpoint stands in ``projection_runner.in_place``, in the table's database.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from runner.jobs.aside import scratch
 from runner.jobs.comparison import compare_config, connection_of
 from runner.jobs.standing import place_of, source_of
 from runner.log import Log
+from runner.positions import Position
 from runner.postgres import connect, named_sql, translated
 from runner.sinks.application.hand_over import HandOver, check_unmoved, hand_over_of, refuse_daemons
 from runner.sinks.application.reading import copied, foreign, in_one_snapshot
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
     from runner.authoring.definition import ProjectionDefinition
     from runner.config import CompareConfig, Config, PublishConfig
     from runner.jobs.context import Recording
-    from runner.positions import Position
     from runner.postgres import AnyConnection
+    from runner.sinks.application.reading import Foreign
     from runner.sinks.application.writing import Writing
+    from runner.sinks.postgres.applying import Change
     from runner.sinks.shape import Shape, Version
 
 __all__ = ["HandOvers", "InPlace", "Outlook"]
@@ -48,6 +50,8 @@ __all__ = ["HandOvers", "InPlace", "Outlook"]
 BOOKS = named_sql("runner.jobs", "in_place.sql")
 TRIES = 5
 PAUSE = 0.1
+MANY = 200_000
+"""Changed rows of an update above which the whole table is looked at."""
 
 
 @dataclass(frozen=True)
@@ -234,13 +238,19 @@ class InPlace:
         of = self._compare(version.name)
         table = foreign(connection, of, self._definition(version.name), version.shape)
         writing: Writing = writing_of(connection, table)
-        with scratch(self.config) as inside:
-            rows = copied(connection, table, inside / "table.parquet")
-            with comparing(inside) as work:
-                keys, fields = ([c.compared for c in part] for part in (table.key, table.fields))
-                found = work.find(relation(version), rows, keys, fields, samples=1)
-                reached("in_place.1")
-                changes = writing.apply(connection, work, found)
+        with scratch(self.config) as inside, comparing(inside) as work:
+            here, only = relation(version), None
+            change = self._since(connection, version, table)
+            if change is not None:
+                work.connection.register("changed", change.rows)
+                work.connection.register("deleted", change.deleted)
+                here, keys_of = "FROM changed", "FROM changed UNION ALL FROM deleted"
+                only = writing.only(connection, work, keys_of)
+            rows = copied(connection, table, inside / "table.parquet", only)
+            keys, fields = ([c.compared for c in part] for part in (table.key, table.fields))
+            found = work.find(here, rows, keys, fields, samples=1)
+            reached("in_place.1")
+            changes = writing.apply(connection, work, found)
         with translated("projection_runner.in_place"):
             connection.execute(
                 BOOKS["checkpoint"],
@@ -256,7 +266,21 @@ class InPlace:
                     "job_id": version.job_id,
                 },
             )
-        return changes, found.rows_here
+        return changes, sum(f.rows - f.deleted for f in version.bases) if change is not None else found.rows_here
+
+    def _since(self, connection: AnyConnection, version: Version, table: Foreign) -> Change | None:
+        """The rows that an update changed, where the table was put right for an earlier revision of the same version;
+        None where all rows are to be looked at.
+        """
+        with translated("projection_runner.in_place"):
+            row = connection.execute(BOOKS["stands"], {"name": version.name}).fetchone()
+        same = (table.table.schema, table.table.name, version.number, version.fingerprint, version.shape.log_id)
+        if row is None or row[:5] != same or row[5] >= version.revision:
+            return None
+        from runner.sinks.postgres.applying import changes_since
+
+        change = changes_since(version, row[5], Position(row[6]))
+        return None if change is None or change.rows.num_rows + change.deleted.num_rows > MANY else change
 
     def _compare(self, name: str) -> CompareConfig:
         of = compare_config(self.config, name)

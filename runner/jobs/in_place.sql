@@ -26,6 +26,11 @@ BEGIN
     END IF;
 END $$
 
+-- name: stands
+SELECT schema_name, table_name, version, fingerprint, log_id, revision, position
+FROM projection_runner.in_place
+WHERE read_model = %(name)s
+
 -- name: checkpoint
 INSERT INTO projection_runner.in_place AS p (
     read_model, schema_name, table_name, version, revision, position, fingerprint, log_id, job_id

@@ -107,6 +107,14 @@ def test_only_what_differs_is_changed(database: Database, restored: Restored, tm
     assert rows_of(database) == after
 
 
+ADDED = """
+INSERT INTO emt_messages (stream_position, transaction_id, stream_id, message_schema_version, message_id,
+                          message_type, message_data, message_metadata, created)
+VALUES ({version}, pg_current_xact_id(), '{id}', '1', gen_random_uuid()::text, 'DiscountApplied',
+        '{{"code": null, "cents": 3}}', '{{}}', now())
+"""
+
+
 def test_an_update_and_a_rollback_go_in_place_too(database: Database, restored: Restored, tmp_path: Path) -> None:
     Shop(restored(database, "emmett"))
     project = in_place(tmp_path, database, progress='"log-end"')
@@ -115,6 +123,19 @@ def test_an_update_and_a_rollback_go_in_place_too(database: Database, restored: 
     assert compared_at_end(project) is False
     update(project.config, ["orders"])
     assert compared_at_end(project) is True
+    # An update looks at the rows that it changes, and at no other.
+    ids = [row[0] for row in database.sql('SELECT "Id" FROM "Shop"."Orders" ORDER BY "Id"')]
+    database.sql(ADDED.format(id=ids[5], version=900))
+    database.sql(
+        f'UPDATE "Shop"."Orders" SET weight = 4711, done = NOT done WHERE "Id" IN (\'{ids[5]}\', \'{ids[6]}\')'
+    )
+    project.sync()
+    before = rows_of(database)
+    update(project.config, ["orders"])
+    after = rows_of(database)
+    assert {id_ for id_ in before if before[id_][3] != after[id_][3]} == {ids[5]}
+    (group,) = [g for g in compared(project).groups if g.column == "weight"]
+    assert [s.key["aggregate_id"] for s in group.samples] == [ids[6]]
     rebuild(project.config, ["orders"], prove=0, to=5_000)
     rollback(project.config, "orders")
     assert compared_at_end(project) is True

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from runner.authoring.definition import ProjectionDefinition
     from runner.config.comparison import CompareConfig
-    from runner.postgres import AnyConnection, Composed
+    from runner.postgres import AnyConnection, Composable, Composed
     from runner.sinks.application.expressions import Selected
     from runner.sinks.application.table import ForeignTable
     from runner.sinks.shape import Shape
@@ -53,10 +53,16 @@ class Foreign:
     @property
     def query(self) -> Composed:
         """Its rows, each column called by its number."""
+        return self.query_of(None)
+
+    def query_of(self, joined: Composable | None) -> Composed:
+        """The same, of the rows t that a join leaves."""
         columns = [SQL("{} AS {}").format(c.sql, Identifier(c.copied.name)) for c in self.columns]
         made = SQL("SELECT {} FROM {} AS t").format(
             SQL(", ").join(columns), Identifier(self.table.schema, self.table.name)
         )
+        if joined is not None:
+            made = SQL("{} JOIN {}").format(made, joined)
         if self.config.filter:
             # On a line of its own, so that a comment at its end ends with it.
             made = SQL("{} WHERE ({}\n)").format(made, SQL(self.config.filter))
@@ -90,9 +96,10 @@ def in_one_snapshot(connection: AnyConnection, where: str) -> Iterator[None]:
                 connection.rollback()
 
 
-def copied(connection: AnyConnection, table: Foreign, file: Path) -> str:
+def copied(connection: AnyConnection, table: Foreign, file: Path, joined: Composable | None = None) -> str:
     """Write the rows into a Parquet file, in the connection's transaction; the relation for DuckDB.
 
+    joined: what the table's rows t are joined with, to be fewer.
     Raises CopyError naming a value that cannot be taken, PostgresError.
     """
     where = f"[compare.{table.config.name}] {table.table}"
@@ -100,7 +107,7 @@ def copied(connection: AnyConnection, table: Foreign, file: Path) -> str:
     schema = pa.schema([c.field for c in columns])
     try:
         with pq.ParquetWriter(file, schema, compression="lz4", use_dictionary=False) as writer:
-            for batch in copy_out(connection, table.query, columns, where=where):
+            for batch in copy_out(connection, table.query_of(joined), columns, where=where):
                 writer.write_batch(batch)
     except PostgresError as error:
         raise _named(error, table) from None

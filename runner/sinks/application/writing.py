@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Changes", "Writing", "cheaper", "writing_of"]
 
-STAGED = "projection_runner_changes"
+STAGED, KEYS = "projection_runner_changes", "projection_runner_keys"
 DUCKDB = statements("runner.sinks.application", "staging.sql")
 DEARER = 8
 """A row that is changed in place costs about so many that are loaded: it is looked up, and written with its indexes."""
@@ -76,6 +76,8 @@ class Writing:
     delete: Composed
     outside: Composed | None
     """Counts inserted rows that the filter does not take."""
+    same: Composed
+    """By which a staged key s finds its row t."""
 
     def statements(self, connection: AnyConnection) -> tuple[str, ...]:
         """For people."""
@@ -117,6 +119,28 @@ class Writing:
         if done != wanted:
             raise PostgresConflict(f"{where}: {done.words}, where {wanted.words} were to be: rows changed meanwhile")
         return done
+
+    def only(self, connection: AnyConnection, work: Comparing, keys: str) -> Composed:
+        """What the table is joined with to give the rows of these keys alone (a query of DuckDB, of the read model's
+        columns): a temporary table of them, until the transaction ends.
+        """
+        where = f"[compare.{self.foreign.config.name}] {self.foreign.table}"
+        columns = [_staged(c.compared.here, c.compared.domain) for c in self.foreign.key]
+        named = ", ".join(f"{text} AS k{i}" for i, text in enumerate(columns))
+        names = [f"k{i}" for i in range(len(columns))]
+        reader = work.connection.sql(DUCKDB["keys"].format(columns=named, rows=keys)).to_arrow_reader(1 << 16)
+        schema = pa.schema([pa.field(name, pa.string()) for name in names])
+        batches = (pa.record_batch([c.cast(pa.string()) for c in batch.columns], schema) for batch in reader)
+        definition = SQL(", ").join(SQL("{} text").format(Identifier(name)) for name in names)
+        table = Identifier("pg_temp", KEYS)
+        with translated(where):
+            connection.execute(
+                SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(Identifier(KEYS), definition)
+            )
+        copy_in(connection, table, schema, batches, dict.fromkeys(names, pg.TEXT), where=where)
+        with translated(where):
+            connection.execute(SQL("ANALYZE {}").format(table))
+        return SQL("{} AS s ON {}").format(table, self.same)
 
     def _check_values(self, work: Comparing, where: str) -> None:
         """Every value that is written has a partner there."""
@@ -194,7 +218,7 @@ def writing_of(connection: AnyConnection, foreign: Foreign) -> Writing:
         outside = SQL(
             "SELECT count(*) FROM {} AS t JOIN {} AS s ON {} WHERE s.op = 'insert' AND NOT coalesce(({}\n), false)"
         ).format(target, staged, same, SQL(foreign.config.filter))
-    return Writing(foreign, insert, reason, update, delete, outside)
+    return Writing(foreign, insert, reason, update, delete, outside, same)
 
 
 def _insert(
