@@ -56,12 +56,12 @@ switch (of tables in Postgres)
   1  every snapshot sees the loaded rows            nothing
   2  all locks had                                  nothing: the server ends the transaction
   3  renamed, all carried over, not committed       nothing
-  4  committed                                      the new table is live; the embedded version is published by the next run
+  4  committed                                      the new table is live; the next run publishes the embedded version
 
 apply (a catch-up in Postgres)
   1  changed rows in a temporary table              nothing
   2  rows and checkpoint changed, not committed     nothing
-  3  committed                                      the table is ahead; the embedded revision is published by the next run
+  3  committed                                      the table is ahead; the next run publishes the embedded revision
 
 in_place (rows of the application's own table)
   1  what differs is known                          nothing

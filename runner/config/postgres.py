@@ -74,8 +74,9 @@ class PostgresReadModelsConfig:
 class PublishConfig:
     """[publish.NAME]: how one read model comes into its table. table: "" is the read model's name.
 
-    writer: how the application writes the table beside the runner; "" is what applications of the store do. inline: with
-    the event; store-then-project: after it; asynchronous: the runner alone does, or a projector with a checkpoint.
+    writer: how the application writes the table beside the runner; "" is what applications of the store do. inline:
+    with the event; store-then-project: after it; asynchronous: the runner alone does, or a projector with a checkpoint.
+    hand_over: how the application is told where to go on.
     per_tenant_schema: a table in the schema of each tenant, which is called as the tenant is, in the place of one for
     all.
     """
