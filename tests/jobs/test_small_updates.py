@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from job_project import ALL, TINY, Project, expected, history
 
-from runner.jobs import catch_up
+from runner.fold.plan import FoldPlan, plan_fold
+from runner.jobs import catch_up, preparing
 from runner.jobs.kept import Kept
 from runner.jobs.preparing import plan_over
 from runner.jobs.rebuild import rebuild
@@ -102,13 +103,10 @@ def test_one_plan_for_a_run(project: Project, monkeypatch: pytest.MonkeyPatch) -
     rebuild(project.config, engine="in-process", prove=0)
     project.append(EVENTS[100:120], room=TINY)
     made = []
-    from runner.jobs import preparing
 
-    plain = preparing.plan_fold
-
-    def counted(*arguments: object, **named: object) -> object:
-        made.append(arguments)
-        return plain(*arguments, **named)  # type: ignore[arg-type]
+    def counted(definitions: Any, types: Any, **named: Any) -> FoldPlan:
+        made.append(definitions)
+        return plan_fold(definitions, types, **named)
 
     monkeypatch.setattr(preparing, "plan_fold", counted)
     monkeypatch.setattr(preparing, "_plans", {})
