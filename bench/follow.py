@@ -112,7 +112,9 @@ def measure(server: PostgresServer, folder: Path, asked: argparse.Namespace) -> 
     (folder / "runner.toml").write_text(TOML.format(channel='notify_channel = "ledger"' if asked.notify else ""))
     runner = [sys.executable, "-m", "runner"]
     for command in (["sync"], ["rebuild", "--all"]):
-        subprocess.run([*runner, *command], cwd=folder, check=True, capture_output=True)
+        done = subprocess.run([*runner, *command], cwd=folder, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(done.stderr)
     load = [os.getloadavg()[0]]
     with (folder / "follower.txt").open("w") as said:
         follower = subprocess.Popen(

@@ -143,7 +143,7 @@ class Followed:
 
 @dataclass(frozen=True)
 class RoundFailed:
-    """A round of a follower failed, and is tried again after ``pause`` seconds. place: the source or the read models."""
+    """A round of a follower failed and is tried again after ``pause`` seconds. place: a source or the read models."""
 
     place: str
     reason: str

@@ -56,6 +56,17 @@ def test_postgres_is_compared_and_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_lag_of_a_follower_is_measured(tmp_path: Path) -> None:
+    options = ("--rate", "40", "--seconds", "2", "--writers", "2", "--json")
+    for told in ((), ("--notify",)):
+        found = run("follow.py", *options, *told, out=tmp_path)
+        assert (found["events"], found["notified"]) == (80, bool(told))
+        lag = found["lag_seconds"]
+        assert 0 < lag["p50"] <= lag["p99"] <= lag["p100"]
+        assert found["rounds"] > 0
+
+
+@pytest.mark.slow
 def test_a_rebuild_under_a_memory_limit(tmp_path: Path) -> None:
     found = run("large.py", "--events", "100_000", "--limit-mb", "2000", out=tmp_path)
     assert (found["events"], found["rows"]) == (100_000, 5_000)

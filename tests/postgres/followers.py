@@ -95,7 +95,8 @@ def projections(folder: Path, name: str, times: int = 1) -> None:
 
 APPEND = """
 INSERT INTO events (stream, version, type, data)
-SELECT %(stream)s, coalesce(max(version), 0) + 1, 'Deposited', jsonb_build_object('amount', %(amount)s::int, 'fee', %(amount)s::int %% 3)
+SELECT %(stream)s, coalesce(max(version), 0) + 1, 'Deposited',
+    jsonb_build_object('amount', %(amount)s::int, 'fee', %(amount)s::int %% 3)
 FROM events WHERE stream = %(stream)s
 """
 
