@@ -129,6 +129,8 @@ class SourceConfig:
     """No file grows any more: a last line without a line end is a line."""
     on_bad_line: Literal["stop", "reject"] = "stop"
     gone_files: Literal["stop", "allow"] = "stop"
+    copied_files: Literal["stop", "allow"] = "stop"
+    """What a new file means that holds the events of one that was read already."""
     verify: Literal["full", "ends"] = "full"
     """How what was read is compared before a grown file is read on: whole, or its first and last 64 KiB."""
     root: Path = Path()

@@ -19,7 +19,8 @@ __all__ = ["read_field", "read_path", "read_source", "read_time"]
 
 _SETTINGS = (
     *("files", "format", "compression", "encoding", "csv", "namespace", "aggregate_id", "type", "recorded_at"),
-    *("version", "position", "tenant", "payload", "separator", "final", "on_bad_line", "gone_files", "verify"),
+    *("version", "position", "tenant", "payload", "separator", "final", "on_bad_line", "gone_files"),
+    *("copied_files", "verify"),
 )
 _EPOCHS = ("epoch", "epoch_ms", "epoch_us", "epoch_ns")
 
@@ -56,6 +57,7 @@ def read_source(name: str, table: Table, root: Path) -> SourceConfig:
         final=table.flag("final"),
         on_bad_line=table.choice("on_bad_line", "stop", ("stop", "reject")),
         gone_files=table.choice("gone_files", "stop", ("stop", "allow")),
+        copied_files=table.choice("copied_files", "stop", ("stop", "allow")),
         verify=table.choice("verify", "full", ("full", "ends")),
         root=root,
     )

@@ -11,13 +11,14 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from runner.errors import LineError, SourceError
-from runner.sources.marks import FileMark, SourceMark, listed_files, read_mark, relative, stat_of
+from runner.sources.copies import Copies, copied
+from runner.sources.marks import FileMark, SourceMark, listed_files, matching_files, read_mark, relative, stat_of
 from runner.sources.port import BadLine, Piece, UnfinishedLine
 
 if TYPE_CHECKING:
@@ -61,8 +62,11 @@ class FileReader:
         self._source = source
         self._mark = mark
         self._paths = listed_files(source, mark)
+        named = matching_files(source)
         self._first = not any(file.lines for file in mark.files)
         """No record of the source was read yet."""
+        self._copies = Copies(source)
+        self._unnamed = [file.path for file, path in zip(mark.files, self._paths, strict=False) if path not in named]
         self._waiting: list[UnfinishedLine] = []
         self._sizes: dict[Path, int] = {}
         self._done = 0
@@ -90,7 +94,11 @@ class FileReader:
         return ()
 
     def notes(self) -> tuple[str, ...]:
-        return ()
+        there = [path for path in self._unnamed if (self._source.root / path).is_file()]
+        if not there:
+            return ()
+        more = f" and {len(there) - 1:,} more are" if len(there) > 1 else " is"
+        return (f"{there[0]}{more} no longer named by files, but read before: read on as long as there",)
 
     def unfinished(self) -> tuple[UnfinishedLine, ...]:
         return tuple(self._waiting)
@@ -113,7 +121,12 @@ class FileReader:
             if known.waiting:
                 self._waiting.append(UnfinishedLine(known.path, known.lines + 1, known.waiting))
             return
+        checked = index >= len(files) and self._source.copied_files == "stop"
+        if checked and kind_of(self._source) == "text":
+            self._check_copy(path, self._copies.find(path, files))
         reading = self._reading(path, known, index)
+        if checked and kind_of(self._source) == "columnar":
+            self._check_copy(path, reading.copy_of(files))
         waiting: deque[Future[Part]] = deque()
         error: SourceError | None = None
         jobs = reading.jobs()
@@ -143,11 +156,15 @@ class FileReader:
             self._waiting.append(UnfinishedLine(end.path, end.lines + 1, end.waiting))
         self._set(index, end)
 
+    def _check_copy(self, path: Path, known: FileMark | None) -> None:
+        if known is not None:
+            raise copied(self._source, path, known)
+
     def _reading(self, path: Path, known: FileMark, index: int) -> Any:
         from runner.sources.columnar import ColumnarReading
         from runner.sources.text import TextReading
 
-        kind = TextReading if self._source.format in ("ndjson", "csv") else ColumnarReading
+        kind = TextReading if kind_of(self._source) == "text" else ColumnarReading
         return kind(self._source, path, known, index)
 
     def _set(self, index: int, file: FileMark, last: int | None = None) -> None:
@@ -215,6 +232,11 @@ class FileReader:
 def open_files(source: SourceConfig, mark: Any) -> FileReader:
     """Read on from a mark (None: from the beginning). Raises SourceError, SourceChanged."""
     return FileReader(source, read_mark(source, mark))
+
+
+def kind_of(source: SourceConfig) -> Literal["text", "columnar"]:
+    """How files of the source's format are read."""
+    return "text" if source.format in ("ndjson", "csv") else "columnar"
 
 
 def damaged(path: Path, error: Exception) -> SourceError:

@@ -28,9 +28,21 @@ from runner.errors import SourceChanged, SourceError
 if TYPE_CHECKING:
     from runner.config.model import SourceConfig
 
-__all__ = ["FileMark", "SourceMark", "Stat", "described", "ends_digest", "listed_files", "read_mark"]
+__all__ = [
+    "FileMark",
+    "SourceMark",
+    "Stat",
+    "described",
+    "ends_digest",
+    "head_digest",
+    "listed_files",
+    "matching_files",
+    "read_mark",
+]
 
 END = 64 << 10
+HEAD = 4 << 10
+"""So much of a file's beginning is compared with files that come later."""
 FORMAT = 1
 
 Stat = tuple[int, int, int, int]
@@ -42,7 +54,8 @@ class FileMark:
     """How far one file is read. path: relative to runner.toml where it lies below it.
 
     offset: of the text (of Parquet and Arrow: rows). lines: line ends (rows) before it. digest: "full:..." or
-    "ends:...". octets: of the file itself, at the time. waiting: an unfinished last line was left.
+    "ends:...". octets: of the file itself, at the time. waiting: an unfinished last line was left. head: a digest of
+    the text's first 4 KiB, or of all that was read where that is less ("": a mark of Parquet, Arrow or older runners).
     """
 
     path: str
@@ -51,6 +64,7 @@ class FileMark:
     digest: str = ""
     stat: Stat | None = None
     waiting: int = 0
+    head: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,14 +138,7 @@ def listed_files(source: SourceConfig, mark: SourceMark) -> list[Path]:
 
     Raises SourceChanged where a file of the mark is gone or renamed, SourceError where a named file is not there.
     """
-    found: dict[Path, None] = {}
-    for pattern in source.files:
-        if glob.has_magic(pattern):
-            # pathlib globs no absolute patterns.
-            matches = [m for m in sorted(glob.glob(pattern, recursive=True)) if Path(m).is_file()]  # noqa: PTH207
-        else:
-            matches = [pattern]
-        found |= dict.fromkeys(Path(os.path.normpath(m)) for m in matches)
+    found = matching_files(source)
     known = {source.root / f.path: None for f in mark.files}
     gone = [path for path in known if not path.is_file()]
     fresh = [path for path in found if path not in known]
@@ -143,6 +150,20 @@ def listed_files(source: SourceConfig, mark: SourceMark) -> list[Path]:
     if not found and not known:
         raise SourceError(f"source {source.name}: no file matches {', '.join(source.files)}")
     return [*known, *new]
+
+
+def matching_files(source: SourceConfig) -> dict[Path, None]:
+    """What ``files`` names, in order, each once; a name without glob characters whether it is there or not."""
+    found: dict[Path, None] = {}
+    for pattern in source.files:
+        # A file whose very name this is comes first: names may hold brackets.
+        if glob.has_magic(pattern) and not Path(pattern).is_file():
+            # pathlib globs no absolute patterns.
+            matches = [m for m in sorted(glob.glob(pattern, recursive=True)) if Path(m).is_file()]  # noqa: PTH207
+        else:
+            matches = [pattern]
+        found |= dict.fromkeys(Path(os.path.normpath(m)) for m in matches)
+    return found
 
 
 def _check_gone(source: SourceConfig, mark: SourceMark, gone: list[Path], new: list[Path]) -> None:
@@ -168,6 +189,11 @@ def changed(path: Path, what: str) -> SourceChanged:
         f"{path} changed behind its mark: {what}",
         hint="a file may only grow; put it back as it was, or sync into a new log directory",
     )
+
+
+def head_digest(head: bytes) -> str:
+    """Of a text's first bytes, at most HEAD."""
+    return xxhash.xxh3_128_hexdigest(head[:HEAD])
 
 
 def ends_digest(path: Path, offset: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from runner.errors import SourceError
 from runner.sources.arrange import arrange
 from runner.sources.chunks import Chunk, Parsed, csv_header, csv_records, cut_chunk, json_records, too_long
 from runner.sources.files import Part
-from runner.sources.marks import FileMark, changed, ends_digest
+from runner.sources.marks import HEAD, FileMark, changed, ends_digest, head_digest
 from runner.sources.streams import TextStream, compression_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class TextReading:
         self._whole = not (self._plain and source.verify == "ends")
         # Of what is handed out, in order: chunks are digested when their mark is asked for.
         self._digest = xxhash.xxh3_128()
+        self._head = b""
         self._end = replace(known, waiting=0)
         self._stream: TextStream | None = None
         self._waiting = 0
@@ -101,6 +103,8 @@ class TextReading:
             if ends_digest(self._path, known.offset) != known.digest:
                 raise changed(self._path, "its beginning, or what stands before the mark, is not what was read")
             if not self._whole:
+                with closing(TextStream(self._path, "none")) as stream:
+                    self._take_head(stream.read()[: known.offset])
                 self._stream = TextStream(self._path, "none", start=known.offset)
                 return b""
         self._stream = TextStream(self._path, self._compression, self._source.encoding)
@@ -110,10 +114,15 @@ class TextReading:
             if not block:
                 raise changed(self._path, f"its text is shorter than the {known.offset:,} bytes that were read of it")
             self._digest.update(block[:left])
+            self._take_head(block[:left])
             left -= len(block)
         if known.offset and known.digest.startswith("full:") and known.digest != self._full(self._digest):
             raise changed(self._path, f"its first {known.offset:,} bytes are not what was read")
         return block[left:] if left < 0 else b""
+
+    def _take_head(self, text: bytes) -> None:
+        if len(self._head) < HEAD:
+            self._head = (self._head + text[:HEAD])[:HEAD]
 
     def _header(self) -> tuple[str, ...]:
         stream = TextStream(self._path, self._compression, self._source.encoding)
@@ -145,9 +154,12 @@ class TextReading:
             size = chunk.size if stop is None else stop - offset
             lines = chunk.lines if stop is None else line - chunk.line
             self._digest.update(memoryview(chunk.text)[:size])
+            self._take_head(chunk.text[: min(size, HEAD)])
             whole = self._whole or not self._plain
             digest = self._full(self._digest) if whole else ends_digest(self._path, offset + size)
-            self._end = FileMark(self._known.path, offset + size, chunk.line - 1 + lines, digest)
+            self._end = FileMark(
+                self._known.path, offset + size, chunk.line - 1 + lines, digest, head=head_digest(self._head)
+            )
             return self._end
 
         def job() -> Part:

@@ -191,3 +191,16 @@ def test_times_are_written_as_strftime_writes_them(times, zone):
     column = pa.array(times, pa.timestamp("us"))
     wanted = [t and t + ("Z" if zone else "") for t in pc.strftime(column, format="%Y-%m-%dT%H:%M:%S").to_pylist()]
     assert readable(column.cast(pa.timestamp("us", zone))).to_pylist() == wanted
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize(("before", "after"), [("full", "full"), ("ends", "full"), ("full", "ends")])
+def test_a_copy_of_a_file_that_was_read_is_refused(tmp_path, kind, before, after):
+    file = written(tmp_path, TYPED, kind)
+    found = read_all(source(tmp_path, body(kind, f'verify = "{before}"\n')))
+    (tmp_path / "events.copy").write_bytes(file.read_bytes())
+    again = read(source(tmp_path, body(kind, f'verify = "{after}"\n')), found.mark)
+    assert isinstance(again.error, SourceChanged)
+    assert "events.copy holds the events of" in str(again.error)
+    allowed = read_all(source(tmp_path, body(kind, 'copied_files = "allow"\n')), found.mark)
+    assert len(allowed.rows) == TYPED.num_rows

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from source_cases import LEDGER, ids, lines, read, read_all, source
 
 from runner.errors import LineError, SourceChanged, SourceError
-from runner.sources import streams
+from runner.sources import open_source, streams
 from runner.sources import text as text_reading
 
 
@@ -165,6 +165,110 @@ def test_gone_and_renamed_files(tmp_path):
     two.rename(tmp_path / "events-3.ndjson")
     with pytest.raises(SourceChanged, match=r"renamed to .*events-3\.ndjson"):
         read(allowing, again.mark)
+
+
+def text_of(kind, text):
+    return gzip.compress(text.encode()) if kind == "gz" else text.encode()
+
+
+@pytest.mark.parametrize("verify", ["full", "ends"])
+@pytest.mark.parametrize("kind", ["plain", "gz"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (lines(0, 20), lines(0, 20)),
+        (lines(0, 400), lines(0, 400)),
+        (lines(0, 400), lines(0, 500)),
+        (lines(0, 400), lines(0, 300)),
+        (lines(0, 400), lines(0, 20)),
+        (lines(0, 9_000), lines(0, 9_000)),
+    ],
+    ids=["equal, short", "equal", "longer", "shorter", "shorter than a head", "longer than two ends"],
+)
+def test_a_new_file_that_holds_anothers_events_is_refused_by_name(tmp_path, first, second, kind, verify, monkeypatch):
+    monkeypatch.setattr(streams, "BLOCK", 1000)
+    monkeypatch.setattr(streams, "COMPRESSED_BLOCK", 1000)
+    settings_ = LEDGER + f'verify = "{verify}"\n'
+    one, two = tmp_path / "events-1.ndjson", tmp_path / "events-2.bak"
+    one.write_text(lines(700_000, 700_010))
+    (tmp_path / "events-1b.ndjson").write_text(first)
+    found = read_all(source(tmp_path, settings_))
+    two.write_bytes(text_of(kind, second))
+    both = settings_.replace("events*.ndjson", "events*")
+    again = read(source(tmp_path, both), found.mark)
+    assert isinstance(again.error, SourceChanged)
+    assert "events-2.bak holds the events of" in str(again.error)
+    assert "events-1b.ndjson that were read already" in str(again.error)
+    assert (again.rows, again.mark) == ([], found.mark)
+    allowed = read_all(source(tmp_path, both + 'copied_files = "allow"\n'), found.mark)
+    assert len(allowed.rows) == second.count("\n")
+
+
+def test_the_copy_is_seen_in_the_first_reading_and_where_the_first_file_grew_or_is_gone(tmp_path):
+    one, two = tmp_path / "events-1.ndjson", tmp_path / "events-2.ndjson.gz"
+    one.write_text(lines(0, 200))
+    two.write_bytes(text_of("gz", lines(0, 200)))
+    both = LEDGER.replace("events*.ndjson", "events*")
+    first = read(source(tmp_path, both))
+    assert isinstance(first.error, SourceChanged)
+    assert first.ids == ids(0, 200)
+    two.rename(tmp_path / "other")
+    append(one, lines(200, 210))
+    grown = read_all(source(tmp_path, both), first.mark)
+    (tmp_path / "other").rename(two)
+    assert isinstance(read(source(tmp_path, both), grown.mark).error, SourceChanged)
+    two.write_bytes(text_of("gz", lines(0, 210)))
+    one.unlink()
+    gone = read(source(tmp_path, both + 'gone_files = "allow"\n'), grown.mark)
+    assert isinstance(gone.error, SourceChanged)
+    assert gone.rows == []
+
+
+def test_files_that_begin_alike_and_then_differ_are_no_copies(tmp_path):
+    same = lines(0, 300)
+    for k in range(3):
+        (tmp_path / f"events-{k}.ndjson").write_text(same + lines(1000 + k, 1010 + k))
+    (tmp_path / "events-4.ndjson").write_text("\n\n")
+    (tmp_path / "events-5.ndjson").write_text("")
+    found = read_all(source(tmp_path))
+    assert len(found.rows) == 3 * 310
+    # A mark of an older runner has no digest of the head.
+    older = found.mark | {"files": [f | {"head": ""} for f in found.mark["files"]]}
+    (tmp_path / "events-6.ndjson").write_text(same + lines(5, 6))
+    assert len(read_all(source(tmp_path), older).rows) == 301
+    (tmp_path / "events-7.ndjson").write_text(same + lines(1001, 1011))
+    assert isinstance(read(source(tmp_path), older).error, SourceChanged)
+
+
+def test_csv_files_of_a_header_line_alone_are_no_copies(tmp_path):
+    body = LEDGER.replace("ndjson", "csv")
+    for name, text in (("1", "id,type\n"), ("2", "id,type\na,t\n"), ("3", "id,type\nb,t\n"), ("4", "id,type\n")):
+        (tmp_path / f"events-{name}.csv").write_text(text)
+    found = read_all(source(tmp_path, body))
+    assert found.ids == ["a", "b"]
+    (tmp_path / "events-5.csv").write_text("id,type\nb,t\nc,t\n")
+    assert "events-5.csv holds the events of" in str(read(source(tmp_path, body), found.mark).error)
+
+
+def test_a_file_that_files_no_longer_names_is_read_on_and_told(tmp_path):
+    one, two = tmp_path / "events-1.ndjson", tmp_path / "events-2.ndjson"
+    one.write_text(lines(0, 30))
+    two.write_text(lines(30, 40))
+    found = read_all(source(tmp_path))
+    append(one, lines(50, 51))
+    reader = open_source(source(tmp_path, LEDGER.replace("events*", "events-2")), found.mark)
+    assert [piece.events.num_rows for piece in reader.pieces()] == [1]
+    assert reader.notes() == ("events-1.ndjson is no longer named by files, but read before: read on as long as there",)
+    assert open_source(source(tmp_path), found.mark).notes() == ()
+
+
+def test_a_name_with_glob_characters_is_a_name_first(tmp_path):
+    (tmp_path / "events[1].ndjson").write_text(lines(0, 3))
+    (tmp_path / "events1.ndjson").write_text(lines(3, 5))
+    body = LEDGER.replace("events*.ndjson", "events[1].ndjson")
+    assert read_all(source(tmp_path, body)).ids == ids(0, 3)
+    (tmp_path / "events[1].ndjson").unlink()
+    assert read_all(source(tmp_path, body)).ids == ids(3, 5)
 
 
 def test_files_that_are_not_there(tmp_path):
