@@ -149,7 +149,7 @@ class _Payload:
     __checks__: ClassVar[dict[str, Check]] = {}
     __defaults__: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         cls = type(self)
         own = self.__dict__
         checks = cls.__checks__
@@ -198,9 +198,12 @@ class Record(_Payload):
     if TYPE_CHECKING:
         __record_type__: ClassVar[FieldType]
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **unknown: Any) -> None:
         super().__init_subclass__()
-        fields = _collect(cls, sys._getframe(1), lists=False)  # noqa: SLF001 - annotations may name the frame's locals
+        frame = sys._getframe(1)  # noqa: SLF001 - annotations may name the frame's locals
+        if unknown:
+            raise unknown_keyword(cls, unknown, frame, ())
+        fields = _collect(cls, frame, lists=False)
         inner = tuple(RecordField(f.name, f.type, f.paths, f.coerce, f.has_default, f.default) for f in fields)
         enums = {name: e for f in fields for name, e in f.enums.items()}
         cls.__record_type__ = FieldType(ValueType(Kind.RECORD, fields=inner), enums, cls)
@@ -225,9 +228,11 @@ class Event(_Payload):
         source: str = ""
         tenant: str = ""
 
-    def __init_subclass__(cls, *, type: str | tuple[str, ...] = ()) -> None:  # noqa: A002 - the word that authors write
+    def __init_subclass__(cls, *, type: str | tuple[str, ...] = (), **unknown: Any) -> None:  # noqa: A002 - the word that authors write
         super().__init_subclass__()
         frame = sys._getframe(1)  # noqa: SLF001 - annotations may name the frame's locals
+        if unknown:
+            raise unknown_keyword(cls, unknown, frame, ("type",))
         file, line = frame.f_code.co_filename, frame.f_lineno
         types = (type,) if isinstance(type, str) else tuple(type)
         types = types or (cls.__name__,)
@@ -258,6 +263,17 @@ class Event(_Payload):
 
 Event.__checks__ = {name: check_for(value_type, name, {}) for name, value_type in HEADER.items()}
 Event.__event__ = EventDefinition("Event", (), (), Event)
+
+
+def unknown_keyword(cls: type, unknown: Mapping[str, Any], frame: FrameType, known: tuple[str, ...]) -> DefinitionError:
+    """The error of a keyword in a class's head that nobody reads."""
+    name = next(iter(unknown))
+    return DefinitionError(
+        f"class {cls.__qualname__}(..., {name}=...): {name} is no class keyword here",
+        hint=f"take one of {', '.join(known)}" if len(known) > 1 else f"there is {known[0]}" if known else "take none",
+        file=frame.f_code.co_filename,
+        line=frame.f_lineno,
+    )
 
 
 def _collect(cls: type[_Payload], frame: FrameType, *, lists: bool) -> tuple[EventField, ...]:

@@ -17,7 +17,7 @@ from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from runner.authoring.definition import HandlerDefinition, MergeDefinition, ProjectionDefinition
-from runner.authoring.events import Event
+from runner.authoring.events import Event, unknown_keyword
 from runner.authoring.key_parts import handler_key, key_column
 from runner.authoring.projection_rules import check_definition, check_keywords
 from runner.authoring.purity import check_purity
@@ -55,7 +55,9 @@ def key(function: Callable[..., Any]) -> Any:
     return KeyFunction(function)
 
 
-def on(event: type[Event], *, each: str = "", key: Mapping[str, str] | None = None) -> Callable[[F], F]:
+def on(
+    event: type[Event], *more: type[Event], each: str = "", key: Mapping[str, str] | None = None
+) -> Callable[[F], F]:
     """Mark a method as the handler of an event class; ``on(Event)`` handles every event, with the header fields only.
 
     each: a list field; the method is called once per element, as its third argument. key: for this handler only,
@@ -68,6 +70,15 @@ def on(event: type[Event], *, each: str = "", key: Mapping[str, str] | None = No
         raise DefinitionError(
             f"@on({shown}): {shown} is not an event class",
             hint="write @on(Deposited) with class Deposited(Event)",
+            file=file,
+            line=line,
+        )
+    if more:
+        shown = ", ".join(getattr(e, "__name__", repr(e)) for e in (event, *more))
+        raise DefinitionError(
+            f"@on({shown}): a handler is for one event class",
+            hint="write one handler for each, sharing a helper function; or one class with "
+            'several stored names: class Moved(Event, type=("a", "b"))',
             file=file,
             line=line,
         )
@@ -115,7 +126,7 @@ class Projection:
     __state__: ClassVar[tuple[tuple[str, Callable[[], Any]], ...]] = ()
     __notes__: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, **state: Any) -> None:
+    def __init__(self, /, **state: Any) -> None:
         own = self.__dict__
         for name, make in type(self).__state__:
             own[name] = make()
@@ -131,9 +142,14 @@ class Projection:
         version: int = 1,
         compiled: bool = True,
         merge_floats: bool = False,
+        **unknown: Any,
     ) -> None:
         super().__init_subclass__()
         frame = sys._getframe(1)  # noqa: SLF001 - annotations may name the frame's locals
+        if unknown:
+            raise unknown_keyword(
+                cls, unknown, frame, ("key", "name", "indexes", "version", "compiled", "merge_floats")
+            )
         name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
         try:
             key = (key,) if isinstance(key, str) else tuple(key)

@@ -30,6 +30,12 @@ MISTAKES = {
     "buckets fall": ("class X(Projection):\n    m: list[int] = buckets(2, 1)\n", 2, ["ascending"]),
     "buckets of floats": ("class X(Projection):\n    m: list[float] = buckets(1)\n", 2, ["counters"]),
     "not an event": ("class X(Projection):\n    @on(Line)\n    def a(self, e): pass\n", 2, ["Line is not an event class"]),
+    "two events": (
+        "class X(Projection):\n    @on(Paid, Line)\n    def a(self, e): pass\n", 2, ["@on(Paid, Line)", "one handler for each"],
+    ),
+    "class keyword": ("class X(Projection, keys=('a',)):\n    a: int = 0\n", 1, ["keys is no class keyword", "key, name, indexes"]),
+    "event keyword": ("class X(Event, types='a'):\n    a: int = 0\n", 1, ["types is no class keyword", "type"]),
+    "record keyword": ("class X(Record, type='a'):\n    a: int = 0\n", 1, ["type is no class keyword"]),
     "on a field": ("class X(Projection):\n    @on(Paid)\n    def a(self): pass\n", 2, ["def a(self, e)"]),
     "too many arguments": (
         "class X(Projection):\n    @on(Paid)\n    def a(self, e, line): pass\n", 2, ["takes (self, e, line)", "def a(self, e)"],

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner import Event, Record, Scale, field
+from runner import Event, Projection, Record, Scale, field
 from runner.authoring.field_values import scaled, unscaled
 from runner.values import Kind, ValueType
 
@@ -185,3 +185,21 @@ def _small(value: Decimal) -> bool:
     exponent = value.as_tuple().exponent
     assert isinstance(exponent, int)
     return exponent >= -18 and value.adjusted() < 9
+
+
+def test_a_field_may_be_called_self():
+    class Note(Event):
+        self: int
+
+    class Part(Record):
+        self: int
+
+    assert Note(self=3).self == 3
+    assert Part(self=4).self == 4
+
+
+def test_a_state_field_may_be_called_self():
+    class Row(Projection):
+        self: int = 0
+
+    assert Row(self=3).self == 3
