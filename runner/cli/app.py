@@ -16,6 +16,7 @@ import click
 
 from runner.cli.exit_codes import INTERRUPTED, MEANINGS, described
 from runner.cli.output import emit_json, report_error, say
+from runner.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,14 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            # click would take it for Ctrl-D at a prompt; the runner asks nothing.
+            said = str(error) or "a file ends too early"
+            raise SourceError(said, hint="a compressed file may be cut off; --debug shows where it was read") from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -44,7 +44,9 @@ class Sample:
 
 def sample_files(pattern: str, file_format: Format | None = None) -> Sample:
     """Sample the files that a path or glob names; raises ConfigError or SourceError with what to do."""
-    files = tuple(sorted(Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file()))  # noqa: PTH207 - absolute patterns too
+    # A file whose very name this is comes first: names may hold brackets.
+    names = [pattern] if Path(pattern).is_file() else glob.glob(pattern, recursive=True)  # noqa: PTH207 - absolute patterns too
+    files = tuple(sorted(Path(name) for name in names if Path(name).is_file()))
     if not files:
         raise ConfigError(f"no file matches {pattern!r}", hint="give the path of an event file, or a glob in quotes")
     chosen = file_format or _format_of(files[0])
@@ -161,13 +163,13 @@ def _further_in(file: Path, records: int, room: int) -> Iterator[dict[str, Any]]
 
 def _csv(files: tuple[Path, ...]) -> Sample:
     with _open(files[0]) as stream:
-        head = stream.read(1 << 20)
+        head, cut_off = _first_megabyte(stream)
     encoding = "utf-8"
     try:
         text = head.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # A character cut at the end of what was read is no reason to doubt the encoding.
-        cut = len(head) == 1 << 20 and error.start > len(head) - 4
+        cut = (cut_off or len(head) == 1 << 20) and error.start > len(head) - 4
         encoding, text = ("utf-8", head[: error.start].decode()) if cut else ("latin-1", head.decode("latin-1"))
     lines = text.splitlines()
     if len(head) == 1 << 20 or not text.endswith("\n"):
@@ -175,7 +177,19 @@ def _csv(files: tuple[Path, ...]) -> Sample:
     delimiter = max(",;\t|", key=lambda c: lines[0].count(c)) if lines else ","
     rows = list(csv.DictReader(lines, delimiter=delimiter))
     records = tuple({k: v or None for k, v in row.items() if k is not None} for row in rows if None not in row.values())
-    return Sample(files, "csv", records, len(head) < 1 << 20 and len(files) == 1, delimiter, encoding)
+    whole = len(head) < 1 << 20 and len(files) == 1 and not cut_off
+    return Sample(files, "csv", records, whole, delimiter, encoding)
+
+
+def _first_megabyte(stream: IO[bytes]) -> tuple[bytes, bool]:
+    """What can be read of it, and whether the compression is cut off inside."""
+    head = b""
+    try:
+        while len(head) < 1 << 20 and (block := stream.read1(min(1 << 13, (1 << 20) - len(head)))):  # type: ignore[attr-defined] # all that _open gives have it
+            head += block
+    except EOFError:
+        return head, True
+    return head, False
 
 
 def _columnar(file: Path, file_format: Format) -> tuple[tuple[dict[str, Any], ...], bool]:

@@ -158,3 +158,17 @@ def test_a_closed_pipe_is_no_error() -> None:
     )
     assert done.stdout.splitlines()[-1] == "0"
     assert done.stderr == ""
+
+
+def test_a_file_that_ends_too_early_is_an_error_and_no_interruption(monkeypatch, capsys, tmp_path):
+    from runner.cli.app import run
+
+    def cut_off(*_arguments, **_settings):
+        raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+
+    monkeypatch.setattr("runner.cli.sample.sample_files", cut_off)
+    monkeypatch.setattr("runner.cli.init.sample_files", cut_off, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "e.csv.gz").write_bytes(b"x")
+    assert run(["init", "e.csv.gz"]) != 130
+    assert "ended before the end-of-stream" in capsys.readouterr().err

@@ -87,3 +87,22 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(SourceError, match="is it a parquet file"):
         sample_files(str(tmp_path / "bad.parquet"))
+
+
+def test_a_cut_off_csv_gives_what_can_be_read(tmp_path: Path) -> None:
+    text = "id,type\n" + "".join(f"a{k * 7919 % 10007},t{k}\n" for k in range(20_000))
+    packed = gzip.compress(text.encode())
+    file = tmp_path / "e.csv.gz"
+    file.write_bytes(packed[: len(packed) // 2])
+    got = sample_files(str(file))
+    assert not got.whole
+    assert got.records[1] == {"id": "a7919", "type": "t1"}
+    file.write_bytes(packed[:14])
+    with pytest.raises(SourceError):
+        sample_files(str(file))
+
+
+def test_a_name_with_glob_characters_is_a_name_first(tmp_path: Path) -> None:
+    file = tmp_path / "a[1].ndjson"
+    file.write_bytes(TEXT)
+    assert sample_files(str(file)).files == (file,)
