@@ -138,6 +138,7 @@ CASES = {
     "self.x = e.price": ("x is float, not Decimal with 2 digits", "write float(x)"),
     "self.price = e.x": ("price is Decimal with 2 digits, not float", "declare the event's field as Decimal"),
     "self.n = e.text": ("n is int, not str", 'coerce="number"'),
+    'self.n = "x"': ("n is int, not str", "write a number, or declare it as str"),
     "self.text = e.x": ("text is str, not float", "declare it as float"),
     "self.text = e.at": ("text is str, not datetime", "declare it as datetime"),
     "self.n = abs(e.text)": ("abs of str", ""),

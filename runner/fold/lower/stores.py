@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
 
 from runner.authoring.bounded import Buckets, LastValues
@@ -14,7 +15,6 @@ from runner.kernels import status
 from runner.values import Kind, ValueType
 
 if TYPE_CHECKING:
-    import ast
     from collections.abc import Sequence
 
     from runner.fold.lower.lowering import Lowering
@@ -72,11 +72,15 @@ def _converted(c: Lowering, node: ast.AST, value: Value, target: ValueType, what
             return rescaled(c, value, target)
         case Kind.ENUM:
             return _member(c, node, value, target, what)
+    written = value.literal or isinstance(node, (ast.Constant, ast.JoinedStr))
     if value.literal:
         value = plain(c, value)
     if value.kind is target.kind:
         return value.code
-    raise c.error(node, f"{what} is {describe(target)}, not {describe(value.type)}", _hint(value, target), always=True)
+    # No event field is involved that could be read otherwise.
+    text_into_number = written and value.kind is Kind.STR and target.kind in (Kind.INT, Kind.FLOAT, Kind.DECIMAL)
+    hint = "write a number, or declare it as str" if text_into_number else _hint(value, target)
+    raise c.error(node, f"{what} is {describe(target)}, not {describe(value.type)}", hint, always=True)
 
 
 def _hint(value: Value, target: ValueType) -> str:
