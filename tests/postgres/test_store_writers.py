@@ -34,13 +34,19 @@ KEYS = {
 WRITERS, TRANSACTIONS = 4, 60
 
 
-def write(database: Database, seed: str, barrier: threading.Barrier, errors: list[BaseException]) -> None:
-    """Transactions of one to four events of random streams, a fifth of them rolled back, some slow."""
+def write(
+    database: Database, seed: str, barrier: threading.Barrier, synced: threading.Event, errors: list[BaseException]
+) -> None:
+    """Transactions of one to four events of random streams, a fifth of them rolled back, some slow; the latter half once
+    some syncs have seen the first one.
+    """
     r = random.Random(seed)
     try:
         with psycopg.connect(database.url, connect_timeout=10) as connection:
             barrier.wait(30)
-            for _ in range(TRANSACTIONS):
+            for n in range(TRANSACTIONS):
+                if n == TRANSACTIONS // 2:
+                    assert synced.wait(120), "no sync came to an end"
                 try:
                     # Its id is drawn long before it writes events.
                     connection.execute("SELECT pg_current_xact_id()")
@@ -70,9 +76,9 @@ def test_every_event_once(kind: str, database: Database, tmp_path: Path) -> None
     keys = {**KEYS, "url_env": database.env, "position": position, "tail": kind}
     project = Project(tmp_path, log="segment_events = 40", store=keys)
     seed = random.randrange(10**6)
-    barrier, errors = threading.Barrier(WRITERS), list[BaseException]()
+    barrier, synced, errors = threading.Barrier(WRITERS), threading.Event(), list[BaseException]()
     writers = [
-        threading.Thread(target=write, args=(database, f"{seed} {n}", barrier, errors), daemon=True)
+        threading.Thread(target=write, args=(database, f"{seed} {n}", barrier, synced, errors), daemon=True)
         for n in range(WRITERS)
     ]
     for writer in writers:
@@ -81,6 +87,8 @@ def test_every_event_once(kind: str, database: Database, tmp_path: Path) -> None
     while any(writer.is_alive() for writer in writers):
         project.sync()
         syncs += 1
+        if syncs == 3:
+            synced.set()
     assert not errors, f"seed {seed}: {errors[0]!r}"
     for _ in range(100):
         if project.sync().events == 0:
@@ -92,4 +100,4 @@ def test_every_event_once(kind: str, database: Database, tmp_path: Path) -> None
     for stream, version in database.sql("SELECT stream, version FROM events ORDER BY stream, version"):
         wanted[stream].append(version)
     assert found == wanted, f"seed {seed}"
-    assert syncs > 2
+    assert syncs >= 3
