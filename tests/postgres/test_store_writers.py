@@ -37,8 +37,8 @@ WRITERS, TRANSACTIONS = 4, 60
 def write(
     database: Database, seed: str, barrier: threading.Barrier, synced: threading.Event, errors: list[BaseException]
 ) -> None:
-    """Transactions of one to four events of random streams, a fifth of them rolled back, some slow; the latter half once
-    some syncs have seen the first one.
+    """Transactions of one to four events of random streams, a fifth of them rolled back, some slow; the latter half
+    once some syncs have seen the first one.
     """
     r = random.Random(seed)
     try:
