@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from typing import TYPE_CHECKING
 
 from runner.authoring.bounded import Buckets, LastValues
@@ -15,6 +14,7 @@ from runner.kernels import status
 from runner.values import Kind, ValueType
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Sequence
 
     from runner.fold.lower.lowering import Lowering
@@ -72,7 +72,7 @@ def _converted(c: Lowering, node: ast.AST, value: Value, target: ValueType, what
             return rescaled(c, value, target)
         case Kind.ENUM:
             return _member(c, node, value, target, what)
-    written = value.literal or isinstance(node, (ast.Constant, ast.JoinedStr))
+    written = value.known
     if value.literal:
         value = plain(c, value)
     if value.kind is target.kind:
