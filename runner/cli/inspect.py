@@ -44,10 +44,12 @@ def command(session: Session, source: str | None, of_log: bool, limit: int | Non
 def _log(session: Session, *, fields: bool) -> dict[str, Any]:
     from runner.cli.inspection import Inspection
     from runner.cli.log_events import LogEvents
+    from runner.jobs.fraction import fraction_line
     from runner.log import Log
 
     found = Inspection()
     with Log.open(session.config.log.path) as log, watching() as watch:
+        part = fraction_line(log.sources)
         watch(StageStarted("scan", log.events))
         for batch in LogEvents(log, payloads=False).batches():
             found.add(batch)
@@ -55,7 +57,7 @@ def _log(session: Session, *, fields: bool) -> dict[str, Any]:
             for batch in LogEvents(log, payloads=True).heads():
                 found.sample(batch.column("type").dictionary_decode(), batch.column("payload"))
         watch(StageFinished("scan", 0.0, log.events))
-    return found.result()
+    return {**found.result(), "part": part}
 
 
 def _sources(session: Session, name: str | None, limit: int | None, *, fields: bool) -> dict[str, dict[str, Any]]:
@@ -105,6 +107,8 @@ def _show(name: str, result: dict[str, Any]) -> None:
         else ""
     )
     print_text(f"{name}: {count(result['events'])} events{times}")
+    if result.get("part"):
+        print_text(f"  {result['part']}")
     if result["without_time"]:
         print_text(f"  {count(result['without_time'])} events without a recorded time")
     for line in result.get("bad_lines", ())[:10]:

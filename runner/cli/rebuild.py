@@ -111,7 +111,7 @@ def command(
             _show_comparisons(error.comparisons)
         raise
     if session.as_json:
-        emit_json({**asdict(report), "events_per_second": report.events_per_second})
+        emit_json({**asdict(report), "events_per_second": report.events_per_second, "part": part_of_log(session)})
     else:
         show_rebuild(report, session)
     return DIFFERENT if compare and any(not table.same for table in report.comparisons) else 0
@@ -137,6 +137,8 @@ def show_rebuild(report: RebuildReport, session: Session) -> None:
         print_text(line)
     folded = report.events - report.resumed_events
     how = f"folded at {rate(folded, report.seconds.get('fold', 0.0))}" if folded else "all folded before"
+    if not report.events:
+        how = "the log is empty: `runner sync` fills it"
     _show_comparisons(report.comparisons)
     for line in report.plan:
         print_text(f"plan: {line}")
@@ -144,5 +146,16 @@ def show_rebuild(report: RebuildReport, session: Session) -> None:
         print_text(f"SQL: {statement}")
     live = "live now" if report.published else "a dry run, nothing was switched"
     print_text(f"{count(report.events)} events up to position {count(report.cut.position)}, {how}; {live}")
+    if part := part_of_log(session):
+        print_text(part)
     for line in table_lines(report.projections):
         print_text(line)
+
+
+def part_of_log(session: Session) -> str:
+    """A line that says of what the log holds a part only, "" where it is whole."""
+    from runner.jobs.fraction import fraction_line
+    from runner.log import Log
+
+    with Log.open(session.config.log.path, verify=False) as log:
+        return fraction_line(log.sources)

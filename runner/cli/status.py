@@ -75,6 +75,7 @@ def gathered(config: Config, *, offline: bool = False) -> dict[str, Any]:
 
 
 def _log(config: Config, problems: list[str]) -> dict[str, Any] | None:
+    from runner.jobs.fraction import fraction_line, stated
     from runner.log import Log
 
     try:
@@ -94,12 +95,14 @@ def _log(config: Config, problems: list[str]) -> dict[str, Any] | None:
             "segments": len(segments),
             "bytes": sum(f.size for s in segments for f in s.files()),
             "columns": len({key for s in segments for key in s.columns}),
+            "part": fraction_line(log.sources),
             "sources": [
                 {
                     "name": s.name,
                     "events": s.events,
                     "rejected": s.mark.get("rejected", 0) if isinstance(s.mark, dict) else 0,
                     "last_source_position": s.last_source_position,
+                    "aggregates": stated(s.identity) or "all",
                     "mark": s.mark,
                 }
                 for s in log.sources
@@ -187,6 +190,8 @@ def _show_log(found: dict[str, Any]) -> None:
         f"log {log['path']}: {count(log['events'])} events of {len(log['types'])} types, {size(log['bytes'])} in "
         f"{log['segments']} segments, {log['partitions']} partitions, {log['columns']} payload columns"
     )
+    if log["part"]:
+        print_text(log["part"])
     rows = [
         (s["name"], count(s["events"]), count(s["rejected"]), ",".join(map(str, s["last_source_position"] or ())))
         for s in log["sources"]

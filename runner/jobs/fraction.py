@@ -19,11 +19,11 @@ from runner.kernels.hash import hash_texts
 from runner.log.arrival import SEPARATOR
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from runner.log.manifest import Source
 
-__all__ = ["Fraction", "check_fraction", "parse_fraction", "stated", "with_fraction"]
+__all__ = ["Fraction", "check_fraction", "fraction_line", "held_fractions", "parse_fraction", "stated", "with_fraction"]
 
 KEY = "aggregates"
 """Under which a source's identity in the manifest states it."""
@@ -72,7 +72,18 @@ def stated(identity: Any) -> str:
     return str(identity.get(KEY, "")) if isinstance(identity, dict) else ""
 
 
-def check_fraction(sources: tuple[Source, ...], wanted: Fraction | None, log: str) -> None:
+def held_fractions(sources: Iterable[Source]) -> dict[str, str]:
+    """The sources of which a log holds a fraction of the aggregates only, and that fraction."""
+    return {s.name: stated(s.identity) for s in sources if s.events and stated(s.identity)}
+
+
+def fraction_line(sources: Iterable[Source]) -> str:
+    """A line that says of which sources a log holds a part only; "" where it holds all."""
+    held = [f"{fraction} of the aggregates of {name}" for name, fraction in held_fractions(sources).items()]
+    return f"a part only: the log holds {', '.join(held)} (sync --aggregates)" if held else ""
+
+
+def check_fraction(sources: Iterable[Source], wanted: Fraction | None, log: str) -> None:
     """Raises ConfigError where the log's events are another fraction of the aggregates than ``wanted``."""
     for source in sources:
         has = stated(source.identity)

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runner.jobs.fraction import check_fraction
 from runner.jobs.sync import chosen_sources
 from runner.log import Log
 from runner.log.manifest import manifest_path
@@ -55,17 +56,18 @@ class SyncPlan:
 def plan_sync(config: Config, sources: Sequence[str] | None = None, *, fraction: Fraction | None = None) -> SyncPlan:
     """Raises ConfigError, SourceError, LogError, PostgresError."""
     chosen = chosen_sources(config, sources)
-    marks = _marks(config.log.path)
+    marks = _marks(config.log.path, fraction)
     plans = [plan for source in chosen for plan in _of(source, marks.get(source.name), fraction)]
     existing = next(p for p in (config.log.path, *config.log.path.parents) if p.is_dir())
     return SyncPlan(tuple(plans), shutil.disk_usage(existing).free)
 
 
-def _marks(log: Path) -> dict[str, Any]:
-    """The readers' marks of the log, {} where there is none yet."""
+def _marks(log: Path, fraction: Fraction | None) -> dict[str, Any]:
+    """The readers' marks of the log, {} where there is none yet. Raises ConfigError where it holds another fraction."""
     if not manifest_path(log).exists():
         return {}
     with Log.open(log) as opened:
+        check_fraction(opened.manifest.sources, fraction, str(log))
         return {s.name: (s.mark or {}).get("reader") for s in opened.manifest.sources if s.events}
 
 

@@ -243,3 +243,33 @@ def test_demo_on_ray_gives_the_rows_of_threads(tmp_path: Path, capsys: pytest.Ca
             rows.append(capsys.readouterr().out)
         digests.append(rows)
     assert digests[0] == digests[1]
+
+
+def test_a_part_of_the_aggregates_never_looks_like_all(project: Project) -> None:
+    project.run("init", "orders.ndjson")
+    project.run("sync", "--aggregates", "1/2")
+    line = "a part only: the log holds 1/2 of the aggregates of orders (sync --aggregates)"
+    assert line in project.run("status")
+    found = project.json("status")["log"]
+    assert (found["part"], found["sources"][0]["aggregates"]) == (line, "1/2")
+    assert line in project.run("inspect", "--log")
+    assert project.json("inspect", "--log")["log"]["part"] == line
+    assert line in project.run("rebuild", "--all", "--engine", "threads")
+    project.run("sync", "--plan", "--aggregates", "1/2")
+    project.run("sync", "--plan", code=2)
+    assert "the log holds 1/2 of the aggregates of source orders, and all of them are asked for" in project.err
+
+
+def test_a_whole_log_says_so_and_an_empty_one_too(built: Project) -> None:
+    found = built.json("status")["log"]
+    assert (found["part"], found["sources"][0]["aggregates"]) == ("", "all")
+    assert "a part only" not in built.run("status") + built.run("inspect", "--log")
+
+
+def test_a_rebuild_of_an_empty_log_says_that_it_is_empty(project: Project) -> None:
+    project.run("init", "orders.ndjson")
+    (project.root / "orders.ndjson").write_text("")
+    project.run("sync")
+    told = project.run("rebuild", "--all", "--engine", "threads")
+    assert "0 events up to position 0, the log is empty: `runner sync` fills it" in told
+    assert "all folded before" not in told
