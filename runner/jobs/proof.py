@@ -29,8 +29,8 @@ from runner.jobs.compare import TOLERANCE, differences, same
 from runner.jobs.merging import merged
 from runner.jobs.partition import scan
 from runner.jobs.preparing import grouped
-from runner.jobs.sampling import choose, quotas, restricted, seed_of
-from runner.positions import START
+from runner.jobs.sampling import available, choose, quotas, restricted, seed_of
+from runner.positions import START, PartitionId
 from runner.stats import Proved
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from runner.jobs.context import Recording
     from runner.jobs.sampling import Sample
     from runner.log import Log
-    from runner.positions import PartitionId, Position
+    from runner.positions import Position
     from runner.sinks.saved import SavedFiles
 
 __all__ = ["Amount", "Proof", "proved"]
@@ -79,6 +79,16 @@ class _Task:
 
 
 @dataclass(frozen=True)
+class _Count:
+    """Partitions whose aggregates are counted, each up to ``most``."""
+
+    log: Log
+    partitions: tuple[PartitionId, ...]
+    to: Position
+    most: int
+
+
+@dataclass(frozen=True)
 class _Part:
     """A comparison of some partitions, by the first of them. plain, compiled: partial rows of merged keys."""
 
@@ -101,9 +111,10 @@ def proved(
         return {d.name: Proof() for d in plan.definitions}
     seed = seed_of(log.manifest.log_id, to)
     counts: dict[PartitionId, int | None]
-    counts = {**quotas(log.partitions if amount == "all" else amount, log.partitions, seed)}
     if amount == "all":
-        counts = dict.fromkeys(counts)
+        counts = dict.fromkeys(map(PartitionId, range(log.partitions)))
+    else:
+        counts = {**quotas(amount, _available(engine, log, to, amount), seed)}
     groups = grouped(sorted(counts), engine.workers)
     tasks = [_Task(log, plan, {p: counts[p] for p in group}, seed, to, saved) for group in groups]
     with run.stage("prove") as timing:
@@ -122,6 +133,23 @@ def proved(
             aggregates, timing.events, _words(definition, amount, aggregates, timing.events)
         )
     return proofs
+
+
+def _available(engine: Engine, log: Log, to: Position, most: int) -> list[int]:
+    """How many aggregates each partition can give, ``most`` where it has more."""
+    groups = grouped([PartitionId(p) for p in range(log.partitions)], engine.workers)
+    with closing(engine.run(_count, [_Count(log, group, to, most) for group in groups])) as results:
+        found = dict(pair for pairs in results for pair in pairs)
+    return [found[p] for p in range(log.partitions)]
+
+
+def _count(task: _Count) -> tuple[tuple[int, int], ...]:
+    """Runs in a worker."""
+    counted = []
+    for partition in task.partitions:
+        raise_if_cancelled()
+        counted.append((int(partition), available(task.log, partition, task.to, task.most)))
+    return tuple(counted)
 
 
 def _words(definition: ProjectionDefinition, amount: Amount, aggregates: int, events: int) -> str:

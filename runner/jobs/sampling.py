@@ -16,9 +16,11 @@ from runner.positions import PartitionId, Position
 from runner.sinks.newest import in_hashes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runner.log.reader import Log
 
-__all__ = ["Sample", "choose", "quotas", "restricted"]
+__all__ = ["Sample", "available", "choose", "quotas", "restricted"]
 
 UInt64s = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
@@ -45,13 +47,37 @@ def seed_of(log_id: str, position: Position) -> int:
     return int.from_bytes(hashlib.sha256(f"{log_id}:{position}".encode()).digest()[:8], "little")
 
 
-def quotas(aggregates: int, partitions: int, seed: int) -> dict[PartitionId, int]:
-    """How many aggregates each partition gives: spread evenly, what is over to partitions picked by the seed."""
-    each, over = divmod(aggregates, partitions)
-    order = np.random.default_rng(seed).permutation(partitions)
-    lucky = set(order[:over].tolist())
-    wanted = {PartitionId(p): each + (1 if p in lucky else 0) for p in range(partitions)}
-    return {p: count for p, count in wanted.items() if count}
+def quotas(aggregates: int, available: Sequence[int], seed: int) -> dict[PartitionId, int]:
+    """How many aggregates each partition gives, of ``available`` ones each: spread evenly, what is over to partitions
+    picked by the seed. What a partition lacks is handed on to the others, so that all are taken where there are fewer.
+    """
+    order = np.random.default_rng(seed).permutation(len(available)).tolist()
+    given = [0] * len(available)
+    left = min(aggregates, sum(available))
+    while left:
+        # A round gives the same to each that has room; fewer than there are partitions go to the first of the order.
+        room = [p for p in order if given[p] < available[p]]
+        each, over = divmod(left, len(room))
+        for p in room if each else room[:over]:
+            given[p] += min(each or 1, available[p] - given[p])
+        left = min(aggregates, sum(available)) - sum(given)
+    return {PartitionId(p): count for p, count in enumerate(given) if count}
+
+
+def available(log: Log, partition: PartitionId, to: Position, most: int) -> int:
+    """How many aggregates the partition has up to ``to``; ``most`` where there are more, which is known early."""
+    hi, lo = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
+    for batch in log.batches(partition, (), frozenset(), to=to):
+        seen = np.bincount(batch.aggregate, minlength=len(batch.aggregates)) > 0
+        hi, lo = np.concatenate((hi, batch.aggregates.hi[seen])), np.concatenate((lo, batch.aggregates.lo[seen]))
+        order = np.lexsort((lo, hi))
+        hi, lo = hi[order], lo[order]
+        first = np.ones(len(hi), np.bool_)
+        first[1:] = (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])
+        hi, lo = hi[first], lo[first]
+        if len(hi) >= most:
+            return most
+    return len(hi)
 
 
 def choose(

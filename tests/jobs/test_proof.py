@@ -96,11 +96,32 @@ def test_live_read_models_are_proved_and_their_faults_found(project: Project) ->
 
 @given(st.integers(1, 5000), st.sampled_from([1, 2, 8, 64]), st.integers(0, 2**64 - 1))
 def test_quotas_spread_evenly(aggregates: int, partitions: int, seed: int) -> None:
-    found = quotas(aggregates, partitions, seed)
+    found = quotas(aggregates, [aggregates] * partitions, seed)
     assert sum(found.values()) == aggregates
     assert len(found) == min(aggregates, partitions)
     assert max(found.values()) - min(found.values()) <= 1
-    assert found == quotas(aggregates, partitions, seed)
+    assert found == quotas(aggregates, [aggregates] * partitions, seed)
+
+
+@given(st.integers(1, 300), st.lists(st.integers(0, 60), min_size=1, max_size=16), st.integers(0, 2**64 - 1))
+def test_what_a_partition_lacks_is_handed_on(aggregates: int, there: list[int], seed: int) -> None:
+    found = quotas(aggregates, there, seed)
+    assert sum(found.values()) == min(aggregates, sum(there))
+    assert all(0 < count <= there[p] for p, count in found.items())
+    # Even among those that could give more.
+    most = max(found.values(), default=0)
+    assert all(
+        found.get(PartitionId(p), 0) >= most - 1 for p, n in enumerate(there) if found.get(PartitionId(p), 0) < n
+    )
+
+
+@pytest.mark.parametrize("engine", ["in-process", "threads"])
+def test_a_sample_of_more_than_there_are_takes_all_and_else_as_many_as_asked(project: Project, engine: Any) -> None:
+    project.append(history(3))
+    every = rebuild(project.config, ["accounts"], engine=engine, prove="all").projections[0].proved_aggregates
+    for asked in (every + 5, every, every - 1, 3):
+        found = rebuild(project.config, ["accounts"], engine=engine, prove=asked).projections[0]
+        assert found.proved_aggregates == min(asked, every)
 
 
 def test_a_sample_is_whole_aggregates_and_follows_the_seed(project: Project) -> None:
