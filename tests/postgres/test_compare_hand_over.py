@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -83,9 +84,17 @@ def test_a_daemon_of_marten_is_known_by_its_lock(database: Database) -> None:
         daemon.execute("SELECT pg_advisory_lock(4444)")
         with pytest.raises(JobError, match=r"process \d+ \(daemon\) holds its advisory lock 4444"):
             refuse_daemons(connection, config, None, "here")
+        # Locks that the file names are looked at beside the preset's.
+        more = replace(config, locks=(5555,))
+        with pytest.raises(JobError, match="advisory lock 4444"):
+            refuse_daemons(connection, more, None, "here")
         daemon.execute("SELECT pg_advisory_unlock(4444), pg_advisory_lock(7, 4444)")
         with pytest.raises(JobError, match="advisory lock"):
             refuse_daemons(connection, config, None, "here")
+        daemon.execute("SELECT pg_advisory_unlock_all(), pg_advisory_lock(5555)")
+        refuse_daemons(connection, config, None, "here")
+        with pytest.raises(JobError, match="advisory lock 5555"):
+            refuse_daemons(connection, more, None, "here")
 
 
 BANK = """

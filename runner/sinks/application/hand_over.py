@@ -27,7 +27,7 @@ __all__ = ["HandOver", "bound_names", "check_unmoved", "hand_over_of", "refuse_d
 
 READY = named_sql("runner.sinks.application", "hand_over.sql")
 LOCKS = {"marten": (4444,)}
-"""Advisory locks that a library's daemon holds while it runs, unless its settings say another."""
+"""Advisory locks that a library's daemon holds while it runs; its settings may say another, or add one."""
 RECENT = 300
 """Seconds after which a processor of Emmett's that says it runs is taken over by another, and so by us."""
 
@@ -127,7 +127,7 @@ def refuse_daemons(
     Looks at advisory locks, at sessions by their application_name, at what the store says of itself, and whether the
     row of progress moves for ``watch`` seconds.
     """
-    keys = [*config.locks, *(() if config.locks else LOCKS.get(config.preset, ()))]
+    keys = [*config.locks, *LOCKS.get(config.preset, ())]
     with translated(where):
         if keys:
             row = connection.execute(STATEMENTS["advisory"], {"keys": keys}).fetchone()
