@@ -111,6 +111,9 @@ def _source(source: str, files: str, sample: Sample, mapping: GuessedMapping) ->
     if mapping.payload:
         said = "  # an object, or a string with JSON in it" if mapping.payload_is_text else ""
         lines.append(f"payload = {_path(mapping.payload)}{said}")
+    elif sample.bytes_columns:
+        lines.append(f"# Left out, since bytes are no JSON: {', '.join(map(_text, sample.bytes_columns))}.")
+        lines.append(f"payload = {{ columns = [{', '.join(map(_text, sample.columns))}] }}")
     else:
         lines.append('# payload = "data"            # without it the whole record is the payload')
     lines.append("# final = true                # no file grows any more: a last line without a line end is a line")

@@ -40,6 +40,9 @@ class Sample:
     """All records are in the sample."""
     delimiter: str = ","
     encoding: str = "utf-8"
+    columns: tuple[str, ...] = ()
+    """Of Parquet and Arrow, those that JSON can hold; of the others (bytes) nothing is in the records."""
+    bytes_columns: tuple[str, ...] = ()
 
 
 def sample_files(pattern: str, file_format: Format | None = None) -> Sample:
@@ -56,8 +59,7 @@ def sample_files(pattern: str, file_format: Format | None = None) -> Sample:
     elif chosen == "csv":
         sample = _csv(files)
     else:
-        records, whole = _columnar(files[0], chosen)
-        sample = Sample(files, chosen, records, whole and len(files) == 1)
+        sample = _columnar(files, chosen)
     if not sample.records:
         raise SourceError(f"{files[0]} has no records to learn from")
     return sample
@@ -192,10 +194,11 @@ def _first_megabyte(stream: IO[bytes]) -> tuple[bytes, bool]:
     return head, False
 
 
-def _columnar(file: Path, file_format: Format) -> tuple[tuple[dict[str, Any], ...], bool]:
+def _columnar(files: tuple[Path, ...], file_format: Format) -> Sample:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    file = files[0]
     try:
         if file_format == "parquet":
             with pq.ParquetFile(file) as parquet:
@@ -206,7 +209,22 @@ def _columnar(file: Path, file_format: Format) -> tuple[tuple[dict[str, Any], ..
                 table, total = _ipc_head(source)
     except pa.ArrowException as error:
         raise SourceError(f"{file}: {error}", hint=f"is it a {file_format} file?") from error
-    return tuple(_jsonable(row) for row in table.to_pylist()), total <= table.num_rows
+    raw = tuple(field.name for field in table.schema if _holds_bytes(field.type))
+    records = tuple(_jsonable(row) for row in table.drop_columns(list(raw)).to_pylist())
+    columns = tuple(name for name in table.column_names if name not in raw)
+    whole = total <= table.num_rows and len(files) == 1
+    return Sample(files, file_format, records, whole, columns=columns, bytes_columns=raw)
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Bytes are no JSON, wherever in a column they are."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
+    if any(is_(kind) for is_ in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)):
+        return True
+    return any(_holds_bytes(kind.field(k).type) for k in range(kind.num_fields))
 
 
 def _ipc_head(source: Any) -> tuple[Any, int]:

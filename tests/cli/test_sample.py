@@ -106,3 +106,34 @@ def test_a_name_with_glob_characters_is_a_name_first(tmp_path: Path) -> None:
     file = tmp_path / "a[1].ndjson"
     file.write_bytes(TEXT)
     assert sample_files(str(file)).files == (file,)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_column_of_bytes_is_left_out_and_the_rest_syncs(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from runner.cli.app import run
+
+    table = pa.table(
+        {
+            "id": [f"a{k}" for k in range(6)],
+            "type": ["t"] * 6,
+            "time": [f"2026-01-0{k + 1}T00:00:00Z" for k in range(6)],
+            "n": list(range(6)),
+            "bin": pa.array([b"\x00\xff"] * 6),
+            "deep": pa.array([{"raw": b"x"}] * 6, pa.struct([("raw", pa.large_binary())])),
+        }
+    )
+    file = tmp_path / f"e.{kind}"
+    if kind == "parquet":
+        pq.write_table(table, file)
+    else:
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    monkeypatch.chdir(tmp_path)
+    assert run(["init", file.name, "--aggregate-id", "id"]) == 0
+    text = (tmp_path / "runner.toml").read_text()
+    assert '# Left out, since bytes are no JSON: "bin", "deep".' in text
+    assert 'payload = { columns = ["id", "type", "time", "n"] }' in text
+    assert "bin" not in (tmp_path / "events.py").read_text()
+    assert run(["sync"]) == 0, capsys.readouterr().err
