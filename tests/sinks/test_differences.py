@@ -99,3 +99,14 @@ def test_floats_of_merged_keys_may_differ_in_their_last_digits() -> None:
 def test_what_fails_in_the_database_is_an_error_of_ours(tmp_path: Path) -> None:
     with pytest.raises(ReadModelError, match=r"the comparison failed: .*nowhere"), comparing(tmp_path) as work:
         work.find("FROM nowhere", "FROM nowhere", [same_on_both("id", pa.string(), None)], [])
+
+
+def test_values_at_the_edges_of_their_types() -> None:
+    row = {"number": -(2**63), "ratio": 1.7e308, "name": "", "at": -(2**60), "price": 0, "ok": True, "list": []}
+    other = {**row, "number": 2**63 - 1, "ratio": -1.7e308, "at": 2**60}
+    groups = found(table({"a": row, "b": other}), table({"a": other, "b": row})).groups
+    assert {(g.column, sum(h.rows for h in groups if h.column == g.column)) for g in groups} == {
+        ("number", 2),
+        ("ratio", 2),
+        ("at", 2),
+    }

@@ -175,7 +175,7 @@ class Comparing:
             return
         self._run("cells", keys=keys, i=i)
         ordered = self._by_what_they_explain(column)
-        cases = " ".join(f"WHEN coalesce({p.condition}, false) THEN {n}" for n, p in enumerate(ordered))
+        cases = " ".join(f"WHEN coalesce(TRY({p.condition}), false) THEN {n}" for n, p in enumerate(ordered))
         self._run("named", cases=cases or "WHEN false THEN 0", other=len(ordered))
         for number, rows in self._run("groups").fetchall():
             pattern = ordered[number] if number < len(ordered) else Pattern(OTHER, "")
@@ -188,11 +188,11 @@ class Comparing:
     def _by_what_they_explain(self, column: Compared) -> list[Pattern]:
         """The patterns that some cell is an example of: those that leave nothing else to be said, then by how many."""
         patterns = [*patterns_of(column)]
-        settled = " OR ".join(f"coalesce({p.condition}, false)" for p in patterns if p.first)
+        settled = " OR ".join(f"coalesce(TRY({p.condition}), false)" for p in patterns if p.first)
         for family in families_of(column):
             patterns += self._sizes(family, f"NOT ({settled})")
         counts = self._run(
-            "explained", counts=", ".join(f"count(*) FILTER (coalesce({p.condition}, false))" for p in patterns)
+            "explained", counts=", ".join(f"count(*) FILTER (coalesce(TRY({p.condition}), false))" for p in patterns)
         ).fetchone()
         assert counts is not None
         ranked = [(p, n, at) for at, (p, n) in enumerate(zip(patterns, counts, strict=True)) if n]

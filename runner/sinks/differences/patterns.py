@@ -157,7 +157,7 @@ def _numbers(column: Compared) -> Iterator[Pattern]:
         yield Pattern("not a number on one side", "isnan(a) <> isnan(b)", first=True)
         yield Pattern("infinite on one side", "isinf(a) <> isinf(b)", first=True)
         yield Pattern("last digits of a float", "abs(b - a) <= 1e-9 * greatest(abs(a), abs(b))")
-        yield Pattern("single precision", "a::FLOAT = b::FLOAT")
+        yield Pattern("single precision", "TRY_CAST(a AS FLOAT) = TRY_CAST(b AS FLOAT)")
     yield Pattern("sign turned", "a = -b AND a <> 0")
     yield from _factors(column)
     x, y = (_decimal("a"), _decimal("b")) if double else ("a", "b")
