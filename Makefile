@@ -46,7 +46,8 @@ bench-full: setup
 # Exits with 1 where a limit of bench/limits.py is missed; on a busy machine: make bench-check SLACK=0.2
 SLACK ?= 0
 bench-check: setup
-	$(BIN)/python bench/replay.py --check --slack $(SLACK)
+	@missed=0; for bench in replay small postgres follow; do \
+	  $(BIN)/python bench/$$bench.py --check --slack $(SLACK) || missed=1; done; exit $$missed
 
 clean:
 	rm -rf demo bench/out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
