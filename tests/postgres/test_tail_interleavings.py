@@ -420,8 +420,12 @@ def test_an_attached_partition_stops_a_reader_that_cannot_tell_what_is_new(datab
         database.sql("INSERT INTO events (agg, version) VALUES ('b', 1)")
         reader.step()
         database.sql("ALTER TABLE events ATTACH PARTITION events_7 FOR VALUES IN (7)")
-        with pytest.raises(SourceError, match=r"events_7 was attached with 1 rows .* pos 1 to 1"):
-            reader.step()
+        for _ in range(3):
+            # A sync that failed commits its mark too: the partition is not known by it.
+            with pytest.raises(SourceError, match=r"events_7 was attached with 1 rows .* pos 1 to 1"):
+                reader.step()
+            reader.mark = reader.tail.mark()
+            reader.again()
 
 
 def test_a_look_in_a_transaction_is_refused(database: Database) -> None:

@@ -132,11 +132,11 @@ class ChosenTail:
         with translated(self._relation.where):
             facts = facts_of(connection, self._relation, self._config.sequence)
             self._choose(connection, facts)
-            came = self._attached(connection, facts)
+            self._owe(self._attached(connection, facts))
+            # Only now: a partition whose rows were neither owed nor known is new to the next look too.
+            self._family = set(facts.family)
             found = self._rule.look(connection, facts)
-            late = np.union1d(came, self._asked_again(connection))
-            self._late += len(late)
-            self._owed = np.union1d(self._owed, late)
+            self._owe(self._asked_again(connection))
             return replace(
                 found,
                 late=(*ranges_of(self._owed), *found.late),
@@ -144,6 +144,10 @@ class ChosenTail:
                 late_events=self._late,
                 words=self.words,
             )
+
+    def _owe(self, late: npt.NDArray[np.int64]) -> None:
+        self._late += len(np.setdiff1d(late, self._owed))
+        self._owed = np.union1d(self._owed, late)
 
     def _choose(self, connection: AnyConnection, facts: Facts) -> None:
         """By time where the writers cannot be seen from here; the rule asked for again once they can."""
@@ -192,7 +196,6 @@ class ChosenTail:
     def _attached(self, connection: AnyConnection, facts: Facts) -> npt.NDArray[np.int64]:
         """Rows at or below what was handed out, in partitions that are new here, that the log does not have."""
         new = sorted(set(facts.family) - self._family) if self._family is not None else []
-        self._family = set(facts.family)
         found = [np.empty(0, np.int64)]
         for oid in new if self._last is not None else ():
             row = connection.execute(STATEMENTS["partition"], {"oid": oid}).fetchone()
