@@ -228,8 +228,12 @@ class _Reading:
     pids: tuple[int, ...]
 
     def reaches(self, before: _Reading) -> bool:
-        """Whether the log has all that was visible before. The newest row may be none that the source reads."""
-        return before.newest is None or self.behind == 0 or (self.after is not None and self.after >= before.newest)
+        """Whether the log has all that was visible before. The newest row may be none that the source reads; where no
+        index finds it, it is not known, and the log has all only if it lacks nothing.
+        """
+        if self.behind == 0:
+            return True
+        return before.newest is not None and self.after is not None and self.after >= before.newest
 
 
 def _places(config: Config) -> dict[tuple[str, str], _Reading]:
