@@ -27,7 +27,21 @@ __all__ = [
     "ignore",
 ]
 
-Stage = Literal["sync", "columns", "scan", "fold", "write", "merge", "prove", "publish", "compact", "load", "switch", "apply", "compare"]
+Stage = Literal[
+    "sync",
+    "columns",
+    "scan",
+    "fold",
+    "write",
+    "merge",
+    "prove",
+    "publish",
+    "compact",
+    "load",
+    "switch",
+    "apply",
+    "compare",
+]
 
 
 @dataclass(frozen=True)
