@@ -176,7 +176,8 @@ class _Follower:
 
     def _round(self) -> None:
         begun = time.monotonic()
-        found = [source for source in self.sources if self._may(source.name, begun) and self._look(source)]
+        free = self._may("log", begun)  # what is found while another writes the log could not be taken
+        found = [source for source in self.sources if free and self._may(source.name, begun) and self._look(source)]
         taken = self._take(found) if found else 0
         current = self._current()
         if self.config.read_models.postgres is not None and begun - self.looked_over > LOOKED_OVER:
@@ -332,8 +333,9 @@ class _Follower:
         """Until something is to be looked at."""
         now = time.monotonic()
         places = [*(s.name for s in self.sources), *([READ_MODELS] if self.owed else [])]
-        times = [self.due.get(p, now) if (again := self.troubles.again(p)) is None else again for p in places]
-        pause = min([*times, now + 1.0]) - now
+        times = {p: self.due.get(p, now) if (again := self.troubles.again(p)) is None else again for p in places}
+        log = self.troubles.again("log") or now
+        pause = min([*(t if p == READ_MODELS else max(t, log) for p, t in times.items()), now + 1.0]) - now
         listening = [s for s in self.sources if s.notifications is not None]
         files: list[HasFile] = [self.stop, *(s.notifications for s in listening if s.notifications is not None)]
         if pause > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,13 @@ from followers import (
 
 from runner.config.connection import ConnectionSettings
 from runner.errors import PostgresUnavailable, SourceChanged
+from runner.jobs import live
 from runner.jobs.follow import Stop, follow
 from runner.jobs.ledger import Ledger
 from runner.jobs.sync import sync
-from runner.log import Log
+from runner.log import Log, LogWriter
 from runner.postgres.notify import Notifications, wait_for_any
+from runner.sources import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -225,6 +228,28 @@ def test_another_sync_beside_it(database: Database, tmp_path: Path) -> None:
             if number % 3 == 0:
                 with_patience(lambda: sync(project.config))
         follower.wait(lambda: follower.position() == 31)
+    assert rows(project) == folded(database)
+
+
+def test_a_log_that_another_writes_is_waited_for_with_growing_pauses(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def counted(*arguments: Any) -> Any:
+        opened.append("store")
+        return open_source(*arguments)
+
+    project = started(database, tmp_path)
+    with Follower(project.config) as follower, database.connect() as connection:
+        monkeypatch.setattr(live, "open_source", counted)
+        with LogWriter.open(project.config.log.path):
+            append(connection, "one", 5)
+            begun = time.monotonic()
+            follower.wait(lambda: follower.failures() >= 4)
+            assert time.monotonic() - begun >= 0.1 + 0.2 + 0.4
+            assert len(opened) <= 4
+        follower.wait(lambda: follower.position() == 2)
     assert rows(project) == folded(database)
 
 
