@@ -11,6 +11,7 @@ import pytest
 from job_project import ALL, Project, expected, history
 
 from runner.errors import JobError, LogLocked, ReadModelError, VersionBusy
+from runner.jobs import catch_up
 from runner.jobs import update as updates
 from runner.jobs.ledger import Ledger
 from runner.jobs.rebuild import rebuild
@@ -133,6 +134,7 @@ def test_updates_of_two_threads_beside_a_sync(project: Project, monkeypatch: pyt
 
 
 def test_an_update_whose_compaction_fails_has_succeeded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catch_up, "TOGETHER", 0)  # by partition, a second update finds deltas to merge
     events = history(35, 400)
     project.append(events[:100])
     rebuild(project.config, engine="in-process", prove=0)

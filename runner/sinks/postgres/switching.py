@@ -15,11 +15,11 @@ depends on them keeps them. A REPEATABLE READ reader finds rows in the new table
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runner.errors import PostgresTimeout, ReadModelError
+from runner.errors import PostgresError, PostgresTimeout, ReadModelError
 from runner.postgres import SQL, Identifier, Jsonb, Literal, named_sql, qualified, translated
 from runner.sinks.postgres.belongings import BELONGINGS, Belonging, Former, belongings, former_at
 from runner.sinks.postgres.bookkeeping import BOOKS
@@ -158,7 +158,9 @@ def _at_most(connection: AnyConnection, seconds: float) -> Iterator[None]:
 
     def cancel() -> None:
         over.set()
-        connection.cancel()
+        # Where the server is gone there is nothing left to cancel; whoever waits is told by the connection.
+        with suppress(PostgresError), translated("switch"):
+            connection.cancel()
 
     timer = threading.Timer(seconds, cancel)
     timer.daemon = True
