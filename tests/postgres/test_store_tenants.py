@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from store_schemas import SCHEMAS
-from stores_of_libraries import Project, read
+from stores_of_libraries import Project, read, store
 
 from runner.errors import SourceError
 from runner.log import Log
+from runner.sources import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,3 +153,68 @@ def test_positions_for_all_tenants(database: Database, tmp_path: Path) -> None:
     assert project.sync().events == 0
     by_version = [e["version"] for e in project.events() if e["payload"] == {}]
     assert len(by_version) == 33
+
+
+SHARED = {
+    "preset": "custom",
+    "table": "events",
+    "position": "pos",
+    "aggregate_id": "stream",
+    "type": "type",
+    "tenant": "tenant",
+    "payload": "data",
+}
+TABLE = "CREATE TABLE events (pos bigint PRIMARY KEY, stream text, type text, tenant text, data jsonb)"
+BY_TIME = SHARED | {"tail": {"rule": "time", "grace": 0}}
+
+
+def row(position: int, tenant: str, data: str = "{}") -> str:
+    return f"INSERT INTO events VALUES ({position}, 's{position}', 't', '{tenant}', '{data}')"
+
+
+def positions(project: Project) -> list[int]:
+    log = Log.open(project.config.log.path)
+    return sorted(log.places("store").column("source_position_1").to_pylist())
+
+
+@pytest.mark.parametrize("mended_before", [True, False], ids=["mended", "still stopped"])
+def test_a_late_row_of_a_stopped_tenant_comes_once(mended_before: bool, database: Database, tmp_path: Path) -> None:
+    database.sql(TABLE)
+    for n in range(1, 41):
+        if n != 31:
+            database.sql(row(n, "blue" if n % 3 == 1 else "red", "[]" if n == 16 else "{}"))
+    project = Project(tmp_path, store={**BY_TIME, "url_env": database.env})
+    mend = "UPDATE events SET data = '{}'"
+    with pytest.raises(SourceError, match="blue"):
+        project.sync()
+    database.sql(row(31, "blue"))
+    if mended_before:
+        database.sql(mend)
+    else:
+        with pytest.raises(SourceError, match="blue"):
+            project.sync()
+        assert 31 not in positions(project), "the tenant's rows behind the bad one are to come with it"
+        database.sql(mend)
+    project.sync()
+    project.sync()
+    assert positions(project) == list(range(1, 41))
+
+
+def test_a_stopped_tenant_is_read_no_further_than_the_others(database: Database) -> None:
+    """A commit in the middle of a transaction: its other rows come with everyone's."""
+    database.sql(TABLE + "; ALTER TABLE events ADD COLUMN tx xid8 NOT NULL DEFAULT pg_current_xact_id()")
+    rows = ";".join(row(n, "blue" if n % 2 else "red", "[]" if n == 3 else "{}") for n in range(1, 11))
+    database.sql(rows.replace("INTO events", "INTO events (pos, stream, type, tenant, data)"))
+    assert database.sql("SELECT count(DISTINCT tx::text) FROM events") == [(1,)]
+    source = store(database, **{**SHARED, "position": ["tx", "pos"], "tail": "xid"})
+    with closing(open_source(source)) as reader:
+        with pytest.raises(SourceError, match="blue"):
+            list(reader.pieces())
+        mark = json.loads(json.dumps(reader.mark()))
+    mine = mark["tenants"][""]
+    mine["after"][-1] = 6
+    assert mine["stopped"] == {"blue": [*mine["after"][:2], 2]}
+    database.sql("UPDATE events SET data = '{}'")
+    with closing(open_source(source, mark)) as reader:
+        came = [p for piece in reader.pieces() for p in piece.events.column("source_position_1").to_pylist()]
+    assert came == [3, 5, 7, 8, 9, 10]

@@ -29,6 +29,8 @@ from runner.sources.postgres.tail.choose import tail_for
 from runner.sources.postgres.tail.identity import StoreIdentity
 from runner.sources.postgres.tenants import (
     TenantFailure,
+    behind_stop,
+    but_rows,
     of_tenant,
     tenant_label,
     tenant_name,
@@ -273,10 +275,12 @@ class StoreReading:
         return self._order.in_order(places, arranged.rows, arranged.events)
 
     def _late(self, batch: _Batch) -> Piece:
+        if self._stopped:
+            behind = behind_stop(self.store, self._tail, batch.rows, batch.span.epoch, self._stopped)
+            batch = replace(batch, arranged=but_rows(batch.arranged, behind))
         if batch.arranged.bad and self.store.config.on_bad_line == "stop":
             raise self._bad(batch)
-        places = places_in(self.store, batch.rows)
-        self._tail.taken(places, late=True)
+        self._tail.taken(places_in(self.store, batch.rows), late=True)
         self._name_late(batch.arranged.events)
         return Piece(batch.arranged.events, self._rejected(batch))
 
@@ -358,7 +362,8 @@ class StoreReading:
             return
         for tenant, place in list(self._stopped.items()):
             going_on = True
-            for span in self._tail.spans(place, replace(settled, upto=self._mark.after)):
+            # Late rows come by themselves, whoever's they are.
+            for span in self._tail.between(place, self._mark.after, settled):
                 if going_on:
                     with closing(self._batches(of_tenant(self.store, span, tenant), cuttable=False)) as batches:
                         for batch in batches:

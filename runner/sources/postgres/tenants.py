@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,13 +25,18 @@ from runner.sources.postgres.store import STATEMENTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy.typing as npt
+
     from runner.errors import RunnerError
     from runner.postgres import AnyConnection
     from runner.sources.postgres.arrange import Arranged
     from runner.sources.postgres.store import Store
-    from runner.sources.postgres.tail import Span
+    from runner.sources.postgres.tail import Place, Span, Tail
 
-__all__ = ["TenantFailure", "divided", "of_tenant", "tenant_label", "tenant_name", "tenants_of", "without_stopped"]
+__all__ = [
+    *("TenantFailure", "behind_stop", "but_rows", "divided", "of_tenant", "tenant_label", "tenant_name"),
+    *("tenants_of", "without_stopped"),
+]
 
 
 @dataclass(frozen=True)
@@ -102,3 +107,24 @@ def without_stopped(arranged: Arranged, tenants: pa.Array, stopped_at: Mapping[s
     if kept.all():
         return arranged
     return replace(arranged, events=arranged.events.filter(pa.array(kept)), rows=arranged.rows[kept])
+
+
+def behind_stop(
+    store: Store, tail: Tail, rows: pa.RecordBatch, epoch: int, stopped: Mapping[str, Place | None]
+) -> npt.NDArray[np.bool_]:
+    """Which rows will come with their stopped tenants, which are read on from these places."""
+    behind = np.zeros(rows.num_rows, np.bool_)
+    tenants = tenants_of(store, rows)
+    columns = [rows.column(label).to_numpy(zero_copy_only=False) for label in store.places]
+    for tenant, place in stopped.items():
+        mine: Any = pc.equal(tenants, pa.scalar(tenant, pa.large_utf8()))
+        for row in np.flatnonzero(mine.to_numpy(zero_copy_only=False)).tolist():
+            behind[row] = place is None or tail.place(epoch, [int(c[row]) for c in columns]) > place
+    return behind
+
+
+def but_rows(arranged: Arranged, gone: npt.NDArray[np.bool_]) -> Arranged:
+    """Without what some rows are, events or none."""
+    kept = ~gone[arranged.rows]
+    bad = tuple(each for each in arranged.bad if not gone[each[0]])
+    return replace(arranged, events=arranged.events.filter(pa.array(kept)), rows=arranged.rows[kept], bad=bad)

@@ -261,21 +261,31 @@ class ChosenTail:
             return self._rule.unread_rows(after)
         return self._compared(">", after)
 
-    def between(self, first: Sequence[int], last: Sequence[int]) -> Span:
-        """The rows from one place to another, ends included, whatever the epoch: to compare them with the log."""
-        r = self._relation
-        columns = SQL(", ").join(r.column(i) for i in range(len(r.position)))
-        low, high = (SQL(", ").join(r.value(n, i) for i, n in enumerate(place)) for place in (first, last))
-        condition = SQL("({0}) >= ({1}) AND ({0}) <= ({2})").format(columns, low, high)
-        return Span(0, condition, columns, first[0] - 1, last[0])
+    def between(self, after: Place | None, upto: Place, settled: Settled | None = None) -> Sequence[Span]:
+        if isinstance(self._rule, TransactionRule):
+            spans = self._rule.between(after, upto, () if settled is None else settled.without)
+        else:
+            spans = tuple(self.spans(after, Settled(upto, None)))
+        late = () if settled is None else self.late_spans(settled)
+        if not late:
+            return spans
+        rest = [SQL("NOT ({})").format(span.condition) for span in late]
+        return tuple(replace(s, condition=SQL(" AND ").join([s.condition, *rest])) for s in spans)
+
+    def epochs(self, columns: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+        if isinstance(self._rule, TransactionRule):
+            return self._rule.epochs(columns[-1])
+        return np.zeros(len(columns[0]), np.int64)
 
     def passed(self, columns: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
         """Which of some places were passed by knowingly: rows there are asked for later."""
         if isinstance(self._rule, TransactionRule):
-            return np.isin(columns[0], np.array(self._rule.unread, np.int64))
+            unread = np.isin(columns[0], np.array(self._rule.unread, np.int64))
+            now: npt.NDArray[np.bool_] = self._rule.epochs(columns[-1]) == self._rule.epoch
+            return unread & now
         if not self._relation.dense:
             return np.zeros(len(columns[0]), np.bool_)
-        return self._gaps.hold(columns[-1])
+        return self._gaps.hold(columns[-1]) | np.isin(columns[-1], self._owed)
 
     def late_spans(self, settled: Settled) -> Sequence[Span]:
         if isinstance(self._rule, TransactionRule):

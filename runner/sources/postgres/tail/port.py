@@ -248,8 +248,13 @@ class Tail(Protocol):
     def unread(self, after: Place | None) -> Composable:
         """A condition: visible rows behind a place, settled or not."""
 
-    def between(self, first: Sequence[int], last: Sequence[int]) -> Span:
-        """The rows from one place to another, ends included: to compare them with the log (``identity``)."""
+    def between(self, after: Place | None, upto: Place, settled: Settled | None = None) -> Sequence[Span]:
+        """The rows behind one place up to another, which is included. settled: but for those that a look gives, or
+        will give, as late ones; None: whatever is visible.
+        """
+
+    def epochs(self, columns: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+        """The epoch of each of some places; 0 where the rule knows none."""
 
     def passed(self, columns: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
         """Which of some places were passed by knowingly: rows there will be asked for later."""

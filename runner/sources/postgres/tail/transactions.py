@@ -42,6 +42,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from runner.postgres import SQL, Composable
 from runner.postgres import Literal as Value
 from runner.sources.postgres.tail.facts import STATEMENTS
@@ -50,7 +52,6 @@ from runner.sources.postgres.tail.port import Holder, Settled, Span
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from runner.postgres import AnyConnection
@@ -254,6 +255,27 @@ class TransactionRule:
             self._span(e, (x, position) if e == epoch and after is not None else None, settled.upto[1])
             for e in range(epoch, self.epoch + 1)
         )
+
+    def between(self, after: Place | None, upto: Place, without: Sequence[int]) -> tuple[Span, ...]:
+        """The rows behind one place up to another, but those of some transactions of this epoch."""
+        r = self._relation
+        first, second = r.column(0), r.column(1)
+        epoch, x, position = after or (0, -1, -1)
+        spans = []
+        for e in range(epoch, upto[0] + 1):
+            parts = self._behind(e, (x, position) if e == epoch and after is not None else None)
+            if e == upto[0]:
+                values = r.value(upto[1], 0), r.value(upto[2], 1)
+                parts.append(SQL("({}, {}) <= ({}, {})").format(first, second, *values))
+            if e == self.epoch and without:
+                ids = SQL(", ").join(r.value(each) for each in without)
+                parts.append(SQL("{} NOT IN ({})").format(first, ids))
+            spans.append(Span(e, SQL(" AND ").join(parts), SQL("{}, {}").format(first, second)))
+        return tuple(spans)
+
+    def epochs(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The epoch of each position."""
+        return np.searchsorted(np.array(self._ends, np.int64), positions, side="left")
 
     def unread_rows(self, after: Place) -> Composable:
         """Visible rows behind a place, settled or not."""
