@@ -6,6 +6,7 @@ lost commits that had been read, or that it had answered.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -67,8 +68,11 @@ class Bank:
     def killed_at(self, step: str) -> None:
         """From now on the server is killed when a run reaches this step."""
 
+        once = threading.Lock()
+
         def reached(name: str) -> None:
-            if name == step and self.server.running:
+            # Two threads that load may reach it together.
+            if name == step and once.acquire(blocking=False):
                 self.server.kill9()
 
         for module in STEPPING:
