@@ -52,7 +52,7 @@ def test_a_file_and_a_push_at_the_end_of_a_run(built: Project, tmp_path: Path) -
     pushed: list[tuple[str, str]] = []
 
     class Gateway(BaseHTTPRequestHandler):
-        def do_PUT(self) -> None:
+        def do_POST(self) -> None:  # adds to what is there; PUT would replace it
             pushed.append((self.path, self.rfile.read(int(self.headers["Content-Length"])).decode()))
             self.send_response(200)
             self.end_headers()
