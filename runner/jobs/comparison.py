@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from runner.sources.postgres.visible import Visible
     from runner.stats import Listener
 
-__all__ = ["Taken", "compare", "compare_config", "compare_version", "connection_of", "taken"]
+__all__ = ["Taken", "check_sources", "compare", "compare_config", "compare_version", "connection_of", "taken"]
 
 WAIT = 30.0
 TIMES = 5
@@ -105,8 +105,7 @@ def compare(
         names = list(config.compare)
         if not names:
             raise ConfigError(f"{config.file} compares nothing", hint='write [compare.NAME] table = "..." first')
-    for name in names:
-        compare_config(config, name)
+    check_sources(config, names)
     definitions = chosen_definitions(config, names)
     with ExitStack() as stack:
         place = stack.enter_context(scratch(config))
@@ -136,6 +135,14 @@ def compare(
         ordered = tuple(tables[d.name] for d in definitions)
         run.counts.update({"different": [t.name for t in ordered if not t.same]})
         return ComparisonReport(run.job_id, "compare", all(t.same for t in ordered), ordered, dict(run.seconds))
+
+
+def check_sources(config: Config, names: Sequence[str]) -> None:
+    """Before anything is folded: raise JobError where the place of a table would be that of one tenant of several."""
+    for name in names:
+        progress = compare_config(config, name).progress
+        if progress.inline or progress.preset or progress.sql or progress.columns:
+            source_of(config, progress.source, f"compare.{name}")
 
 
 def compare_config(config: Config, name: str) -> CompareConfig:

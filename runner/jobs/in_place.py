@@ -73,12 +73,17 @@ class HandOvers:
     names: Sequence[str]
     still: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Where the application's progress stood when it was watched."""
+    made: dict[str, tuple[Position, HandOver]] = field(default_factory=dict)
+    """The statements, and for which positions of the log."""
 
     def check(self) -> None:
-        """Raise JobError where a daemon runs, ConfigError where the application's database is another."""
+        """Raise JobError where a daemon runs or a place would be of one tenant of several, ConfigError where the
+        application's database is another.
+        """
         for publish in self._publishes():
             assert publish.hand_over is not None
             where = _where(publish)
+            source_of(self.config, publish.hand_over.source, where)
             with closing(self._connect(publish)) as connection:
                 moved = refuse_daemons(connection, publish.hand_over, self._progress(publish), where)
             if moved is not None:
@@ -95,8 +100,23 @@ class HandOvers:
             place = place_of(log, source, position)
         return hand_over_of(connection, publish.hand_over, place, where)
 
+    def prepare(self, positions: Mapping[str, Position]) -> None:
+        """Make the statements, before anything is locked: finding the places reads the log. Raises JobError where the
+        application cannot go on behind one.
+        """
+        for publish in self._publishes():
+            position = positions.get(publish.name)
+            if position is None or self.made.get(publish.name, (None,))[0] == position:
+                continue
+            with closing(self._connect(publish)) as connection:
+                statement = self.of(connection, publish.name, position)
+            assert statement is not None
+            self.made[publish.name] = (position, statement)
+
     def run(self, connection: AnyConnection, positions: Mapping[str, Position]) -> None:
-        """Execute those of these read models, in the connection's transaction; nothing else comes behind them."""
+        """Execute those of these read models, made by ``prepare`` for these positions, in the connection's
+        transaction; nothing else comes behind them.
+        """
         if self._publishes():
             with translated("hand-over"):
                 # A switch has set another: the author's names are looked up as in a session of their own.
@@ -110,20 +130,14 @@ class HandOvers:
             progress = self._progress(publish)
             if progress is not None and publish.name in self.still:
                 check_unmoved(connection, progress, self.still[publish.name], _where(publish))
-            statement = self.of(connection, publish.name, positions[publish.name])
-            assert statement is not None
+            position, statement = self.made[publish.name]
+            assert position == positions[publish.name]
             statement.execute(connection)
 
     def shown(self, positions: Mapping[str, Position]) -> tuple[str, ...]:
         """The statements with their values, for people."""
-        found = []
-        for publish in self._publishes():
-            if publish.name in positions:
-                with closing(self._connect(publish)) as connection:
-                    statement = self.of(connection, publish.name, positions[publish.name])
-                if statement is not None:
-                    found.append(statement.shown)
-        return tuple(found)
+        self.prepare(positions)
+        return tuple(self.made[p.name][1].shown for p in self._publishes() if p.name in positions)
 
     def _publishes(self) -> list[PublishConfig]:
         found = [self.config.publish[name] for name in self.names if name in self.config.publish]
@@ -199,6 +213,7 @@ class InPlace:
         """
         postgres = self.config.read_models.postgres
         assert postgres is not None
+        self.hand_overs.prepare({v.name: v.position for v in versions})
         for attempt in range(TRIES):
             try:
                 with closing(connect(postgres.connection, "publish in place", read_only=False)) as connection:

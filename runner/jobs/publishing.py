@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runner.errors import ConfigError
+from runner.errors import ConfigError, JobError
 from runner.jobs.writers import Writers, WriterWish, caught_up_under_lock, is_in_place
 from runner.steps import reached
 
@@ -102,18 +102,44 @@ class Publishing:
     dropped: tuple[str, ...] = ()
     """Tables of former versions that went."""
 
-    def check(self, shapes: Sequence[Shape]) -> tuple[str, ...]:
-        """Before a rebuild folds: whether the tables can be made and switched; what will be done, in words."""
+    def check(self, shapes: Sequence[Shape], *, compared: bool = False) -> tuple[str, ...]:
+        """Before a rebuild folds: whether the tables can be made and switched, and with ``compared`` whether they can
+        be compared; what will be done, in words.
+        """
         names = [shape.name for shape in shapes]
+        if compared:
+            from runner.jobs.comparison import check_sources
+
+            check_sources(self.config, [name for name in names if name in self.config.compare])
         if self.tables is None:
             _refuse_without_database(self.config, names)
             return ()
         self._writers().check(names)
+        self.check_one_transaction(names)
         own = [shape for shape in shapes if is_in_place(self.config, shape.name)]
         plan = self.tables.check([shape for shape in shapes if not is_in_place(self.config, shape.name)])
         self.places |= {name: place.words for name, place in plan.places}
         self.handing_over(names).check()
         return (*plan.words, *(self.in_place(names).check(own) if own else ()))
+
+    def check_one_transaction(self, names: Sequence[str]) -> None:
+        """Raise JobError where a run would change tables of the runner's and of the application's: they could not
+        change together.
+        """
+        if self.tables is None:
+            return
+        own = [name for name in names if is_in_place(self.config, name)]
+        others = [name for name in names if name not in own]
+        if own and others:
+            raise JobError(
+                f"{', '.join(own)}: put right in place, in a transaction of their own; {', '.join(others)}: tables of "
+                "the runner's, in another: after a failure between them one would be ahead of the other",
+                hint=f"do it in two runs: {' '.join(own)}, then {' '.join(others)}",
+            )
+
+    def check_update(self, names: Sequence[str]) -> None:
+        """The same of an update, which leaves alone what the application writes."""
+        self.check_one_transaction(self._writers().ours(names))
 
     def holding(self, names: Sequence[str]) -> AbstractContextManager[None]:
         """Be the only one who changes what is live of these names, in both places."""
@@ -165,6 +191,7 @@ class Publishing:
         if coming.loaded:
             positions = {table.version.name: table.version.position for table in coming.loaded}
             hand_overs = self.handing_over(list(positions))
+            hand_overs.prepare(positions)
             coming.tables.switch(
                 coming.loaded, held=held, also=lambda connection: hand_overs.run(connection, positions)
             )

@@ -110,7 +110,7 @@ def rebuild(
         cut = _cut(log, to, former)
         plan = plan_over(log, definitions)
         publishing = publishing_of(config, read_models_of(config), writers)
-        planned = publishing.check([shape_of(log, plan, d) for d in plan.definitions])
+        planned = publishing.check([shape_of(log, plan, d) for d in plan.definitions], compared=compare or dry_run)
         options = {"resume": resume, "prove": prove, "to": cut.asked, **({"part_of": part_of} if part_of else {})}
         options |= {name: True for name, wanted in (("compare", compare), ("dry_run", dry_run)) if wanted}
         job = new_job("rebuild", log, plan, cut, options)

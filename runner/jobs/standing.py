@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from runner.errors import ConfigError, JobError
 from runner.jobs.sync import sync
 from runner.log import Log
 from runner.positions import Position
+from runner.sources.postgres.marks import StoreMark, read_marks
+from runner.sources.postgres.unread import epochs_of, unread_upto
 from runner.stats import Noted
 
 if TYPE_CHECKING:
@@ -44,7 +46,17 @@ class Standing:
 
 
 def source_of(config: Config, wanted: str, where: str) -> str:
-    """The source whose positions are meant. Raises ConfigError where it has to be said which."""
+    """The source whose positions are meant. Raises ConfigError where it has to be said which, JobError where it has
+    tenants with positions of their own.
+    """
+    source = _named(config, wanted, where)
+    if (config.log.path / "manifest.json").exists():
+        with Log.open(config.log.path) as log:
+            _single(log, source)
+    return source
+
+
+def _named(config: Config, wanted: str, where: str) -> str:
     if wanted:
         if wanted not in config.sources:
             raise ConfigError(f"{where}: there is no source {wanted!r}", hint=f"there is {', '.join(config.sources)}")
@@ -77,20 +89,57 @@ def standing_at(log: Log, source: str, place: tuple[int, ...]) -> Standing:
 
 def place_of(log: Log, source: str, position: Position) -> tuple[int, ...]:
     """The place of the source that a read model at this position of the log reflects: of its last event in the store's
-    order. Raises JobError where it reflects none.
+    order. Raises JobError where it reflects none, and where events at or below the place are not in it: who goes on
+    behind the place would never read them.
     """
-    numbers = log.source_numbers(source)
-    numbers = numbers[numbers[:, 0] <= position]
-    if not len(numbers):
+    marks = _single(log, source)
+    ends = _epochs(log, source)
+    highest: tuple[int, ...] = ()
+    lowest: tuple[int, ...] = ()
+    two = False
+    for part in log.source_number_parts(source):
+        epochs = np.searchsorted(ends, part[:, 2], "left")
+        rows = np.stack([epochs.astype(np.int64), part[:, 1], part[:, 2]], axis=1)
+        reflected = part[:, 0] <= position
+        two = two or bool(part[:, 1].any())
+        if reflected.any():
+            highest = max(highest, _furthest(rows[reflected]))
+        if not reflected.all():
+            behind = tuple(-n for n in _furthest(-rows[~reflected]))
+            lowest = min(lowest, behind) if lowest else behind
+    if not highest:
         raise JobError(f"no event of {source} lies up to position {position}", hint="there is nothing to hand over")
-    first, second = numbers[:, 1], numbers[:, 2]
-    epochs = np.searchsorted(_epochs(log, source), second, "left")
-    last = np.lexsort((second, first, epochs))[-1]
-    return (int(first[last]), int(second[last])) if first.any() else (int(second[last]),)
+    place = highest[1:] if two else highest[2:]
+    shown = ",".join(map(str, place))
+    unread = "; ".join(filter(None, (unread_upto(mark, place) for mark in marks.values())))
+    if unread:
+        raise JobError(
+            f"the application cannot go on behind {source}:{shown}: up to there may still come {unread}",
+            hint="`runner status` says what is open; when that has ended, `runner sync`, and run it again",
+        )
+    if lowest and lowest <= highest:
+        late = ",".join(map(str, lowest[1:] if two else lowest[2:]))
+        raise JobError(
+            f"the application cannot go on behind {source}:{shown}: the event at {late} came late into the log, behind "
+            f"position {position}, up to which the read model goes",
+            hint="run it again, up to the log's end",
+        )
+    return place
+
+
+def _furthest(rows: Int64s) -> tuple[int, ...]:
+    """The last of some rows in their order; there is one."""
+    found = []
+    for column in range(rows.shape[1]):
+        most = rows[:, column].max()
+        rows = rows[rows[:, column] == most]
+        found.append(int(most))
+    return tuple(found)
 
 
 def standing_of_visible(log: Log, source: str, visible: Visible) -> Standing:
     """Where the log holds what a snapshot of the store saw."""
+    _single(log, source)
     numbers = log.source_numbers(source)
     second = numbers[:, 2]
     behind = (second > visible.above) & ~np.isin(second, visible.positions)
@@ -118,19 +167,34 @@ def _transaction_of(numbers: Int64s, position: int, source: str) -> int:
 
 
 def _epochs(log: Log, source: str) -> Int64s:
-    """The highest position of each former life of the store (``sources/postgres/tail/transactions.py``)."""
+    """The highest position of each former life of the store."""
+    return np.array([end for mark in _single(log, source).values() for end in epochs_of(mark)], np.int64)
+
+
+def _marks(log: Log, source: str) -> dict[str, StoreMark]:
+    """Of a store in Postgres, by tenant; of others none."""
     known = log.manifest.source(source)
-    ends: list[int] = []
-    for mark in _marks(known.mark if known is not None else None).values():
-        state = (mark.get("tail") or {}).get("state") or {}
-        ends += state.get("epochs", []) if isinstance(state, dict) else []
-    return np.array(sorted(ends), np.int64)
-
-
-def _marks(mark: Any) -> dict[str, Any]:
+    mark = known.mark if known is not None else None
     reader = mark.get("reader") if isinstance(mark, dict) else None
-    tenants = reader.get("tenants") if isinstance(reader, dict) else None
-    return tenants if isinstance(tenants, dict) else {}
+    if not isinstance(reader, dict) or not isinstance(reader.get("tenants"), dict):
+        return {}
+    return read_marks(f"[sources.{source}]", reader)
+
+
+def _single(log: Log, source: str) -> dict[str, StoreMark]:
+    """The mark of a source whose events stand in one order, by "" or its only tenant; of files none.
+
+    Raises JobError for several tenants, each with an order of its own.
+    """
+    marks = _marks(log, source)
+    if len(marks) > 1:
+        raise JobError(
+            f"the source {source} has {len(marks)} tenants with positions of their own ({', '.join(sorted(marks)[:3])}"
+            f"{', ...' if len(marks) > 3 else ''}): a place of one is no place of the others",
+            hint="make a source of the one tenant whose place it is; a comparison may be with the log's end, "
+            'progress = "log-end"',
+        )
+    return marks
 
 
 def synced_up_to(config: Config, source: str, place: tuple[int, ...], *, wait: float, listener: Listener) -> None:
@@ -160,7 +224,7 @@ def _passed(config: Config, source: str, place: tuple[int, ...]) -> bool:
         known = log.manifest.source(source)
         if known is None:
             return False
-        marks = _marks(known.mark)
+        marks = _single(log, source)
         if not marks:
             return True  # files: what they hold is in the log
         numbers = log.source_numbers(source)
@@ -168,7 +232,7 @@ def _passed(config: Config, source: str, place: tuple[int, ...]) -> bool:
             return True
         ends = _epochs(log, source)
         epoch = int(np.searchsorted(ends, place[-1], "left"))
-        afters = [tuple(m["after"]) for m in marks.values() if m.get("after") is not None]
+        afters = [m.after for m in marks.values() if m.after is not None]
         return any(
             int(np.searchsorted(ends, after[-1], "left")) == epoch and after[-len(place) :] >= place for after in afters
         ) or epoch < len(ends)

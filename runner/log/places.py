@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from runner.log.manifest import Manifest
     from runner.log.streams import EventRows
 
-__all__ = ["PLACES_SCHEMA", "numbers_of", "places_of", "positions_between"]
+__all__ = ["PLACES_SCHEMA", "number_parts", "numbers_of", "places_of", "positions_between"]
 
 PLACES_SCHEMA = pa.schema(
     [
@@ -70,13 +70,17 @@ def positions_between(
 
 def numbers_of(manifest: Manifest, rows: Iterable[EventRows], source: str) -> npt.NDArray[np.int64]:
     """int64[n, 3]: position and the two source positions of all events of a source; in no order."""
+    return np.concatenate([np.empty((0, 3), np.int64), *number_parts(manifest, rows, source)])
+
+
+def number_parts(manifest: Manifest, rows: Iterable[EventRows], source: str) -> Iterator[npt.NDArray[np.int64]]:
+    """The same, part by part; none is empty."""
     code = _code(manifest, source)
-    parts = [np.empty((0, 3), np.int64)]
     for each in rows:
         mine = each.header["source"] == code
-        columns = [each.header[name][mine] for name in ("position", "source_position_0", "source_position_1")]
-        parts.append(np.stack([c.astype(np.int64) for c in columns], axis=1))
-    return np.concatenate(parts)
+        if mine.any():
+            columns = [each.header[name][mine] for name in ("position", "source_position_0", "source_position_1")]
+            yield np.stack([c.astype(np.int64) for c in columns], axis=1)
 
 
 _NUMBERS = frozenset({"position", "source_position_0", "source_position_1", "version"})

@@ -15,7 +15,7 @@ from runner.log.columns import column_digest, read_column
 from runner.log.cut import cut_at
 from runner.log.identity import identity_hash, partition_of
 from runner.log.lock import hold_manifest
-from runner.log.places import numbers_of, places_of, positions_between
+from runner.log.places import number_parts, numbers_of, places_of, positions_between
 from runner.log.store import Store
 from runner.log.streams import EventRows, raw_texts
 from runner.log.views import kept_rows, make_batch
@@ -229,6 +229,11 @@ class Log:
         return numbers_of(
             self.manifest, (each for segment in self.manifest.segments for each in self._all_rows(segment)), source
         )
+
+    def source_number_parts(self, source: str) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
+        """The same, part by part, for what need not have all of them in memory."""
+        rows = (each for segment in self.manifest.segments for each in self._all_rows(segment))
+        return number_parts(self.manifest, rows, source)
 
     def _raw_events(
         self, segment: Segment, partition: int, rows: EventRows, chosen: np.ndarray[tuple[int], np.dtype[np.intp]]
