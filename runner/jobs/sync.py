@@ -28,6 +28,8 @@ from runner.stats import EventsRead, LineRejected, ignore
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import pyarrow as pa
+
     from runner.authoring.definition import ProjectionDefinition
     from runner.config import Config, PostgresSourceConfig, SourceConfig
     from runner.jobs.context import Recording
@@ -172,7 +174,8 @@ class Taking:
         self._stack = ExitStack()
         if reader is None:
             log = self._stack.enter_context(Log.open(writer.path))
-            reader = self._stack.enter_context(closing(open_source(source, mark.get("reader"), log)))
+            opened = open_source(source, mark.get("reader"), log, self._of_fraction if fraction is not None else None)
+            reader = self._stack.enter_context(closing(opened))
         self._reader = reader
         self._before = int(mark.get("rejected", 0))
         path = config.state.path / "rejects" / f"{quote(source.name, safe='')}.ndjson"
@@ -237,10 +240,12 @@ class Taking:
                 hint += '; on_bad_line = "reject" leaves out no such event'
             raise SourceError(f"{self._reader.place(*error.place)}: {error.reason}", hint=hint) from None
 
+    def _of_fraction(self, events: pa.RecordBatch) -> pa.RecordBatch:
+        return events if self._fraction is None else self._fraction.of_events(events, self._namespace)
+
     def _take(self, piece: Piece) -> None:
         events = piece.events
-        if self._fraction is not None:
-            events = self._fraction.of_events(events, self._namespace)
+        events = self._of_fraction(events)
         n = events.num_rows
         octets = int(events.column("payload").nbytes)
         if n:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
     from runner.stats import WatermarkSeen
 
-__all__ = ["BadLine", "Piece", "SourceReader", "UnfinishedLine"]
+__all__ = ["BadLine", "Only", "Piece", "SourceReader", "UnfinishedLine"]
+
+Only: TypeAlias = "Callable[[pa.RecordBatch], pa.RecordBatch]"
+"""Which of arriving events the log takes: those of a fraction of the aggregates."""
 
 
 @dataclass(frozen=True)

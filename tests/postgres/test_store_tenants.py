@@ -155,7 +155,7 @@ def test_positions_for_all_tenants(database: Database, tmp_path: Path) -> None:
     assert len(by_version) == 33
 
 
-SHARED = {
+SHARED: dict[str, Any] = {
     "preset": "custom",
     "table": "events",
     "position": "pos",

@@ -267,9 +267,22 @@ def test_a_tail_that_differs_stops_with_the_positions(store: tuple[Any, ...], wo
 def test_late_events_are_not_taken_for_the_tail() -> None:
     log = events(row(10), row(11, "b"), row(3, "late"), row(12, "c"), row(12, "d"), row(13, "e"))
     assert comparable(log).column("source_position_1").to_pylist() == [10, 11, 12, 12, 13]
-    assert comparable(log, 2).num_rows == 2
-    by_transaction = events(row(5, tx=1), row(3, tx=2), row(4, tx=2), row(9, tx=1))
+    assert comparable(log, 2).column("source_position_1").to_pylist() == [12, 12, 13], "a place has all its events"
+    by_transaction = events(row(5, tx=1), row(3, tx=2), row(4, tx=2), row(2, tx=1))
     assert comparable(by_transaction).column("source_position_1").to_pylist() == [5, 3, 4]
+
+
+def test_late_events_among_the_tail_are_compared_with_it() -> None:
+    log = events(row(7), row(10), row(12, "c"), row(11, "late"), row(13, "e"))
+    assert comparable(log, 3).column("source_position_1").to_pylist() == [10, 12, 11, 13]
+    by_transaction = events(row(5, tx=1), row(3, tx=2), row(9, tx=1))
+    assert comparable(by_transaction).column("source_position_1").to_pylist() == [5, 3, 9]
+
+
+def test_transaction_ids_of_a_new_life_stand_behind_the_former_ones() -> None:
+    log = events(row(1, tx=9_000), row(2, tx=9_001), row(3, tx=40), row(4, tx=41))
+    log = log.append_column("epoch", pa.array([0, 0, 1, 1]))
+    assert comparable(log, 3).column("source_position_1").to_pylist() == [2, 3, 4]
 
 
 # A restored store and its transaction ids

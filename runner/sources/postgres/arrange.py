@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from runner.sources.postgres.statement import Statement
     from runner.sources.postgres.store import Store
 
-__all__ = ["Arranged", "Arranger"]
+__all__ = ["Arranged", "Arranger", "shown_row"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,12 @@ def _as_file_source(store: Store) -> SourceConfig:
         recorded_at=store.recorded_at,
         tenant=store.tenant_field,
     )
+
+
+def shown_row(batch: pa.RecordBatch, row: int) -> str:
+    """A row for people, in the rejects file."""
+    values: dict[str, Any] = {name: batch.column(name)[row].as_py() for name in batch.schema.names}
+    return ", ".join(f"{name}={str(value)[:200]!r}" for name, value in values.items())
 
 
 class _Assembly:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runner.config.postgres import PostgresSourceConfig
     from runner.log import Log
     from runner.postgres import AnyConnection
-    from runner.sources.port import Piece, UnfinishedLine
+    from runner.sources.port import Only, Piece, UnfinishedLine
     from runner.sources.postgres.store import Store
     from runner.stats import WatermarkSeen
 
@@ -35,9 +35,13 @@ __all__ = ["PostgresReader", "open_postgres"]
 class PostgresReader:
     """A reader of one source. readings: of the stores that were begun."""
 
-    def __init__(self, source: PostgresSourceConfig, mark: Any = None, log: Log | None = None) -> None:
-        """log: as it stands at the mark; it is looked into where the store may not be the one that was read."""
-        self._log = log
+    def __init__(
+        self, source: PostgresSourceConfig, mark: Any = None, log: Log | None = None, only: Only | None = None
+    ) -> None:
+        """log: as it stands at the mark; it is looked into where the store may not be the one that was read. only: what
+        it takes of the events.
+        """
+        self._log, self._only = log, only
         self._source, self._where = source, f"[sources.{source.name}]"
         self._limits = source.store.limits
         self._marks = read_marks(self._where, mark)
@@ -88,9 +92,8 @@ class PostgresReader:
         self._stack.callback(extraction.close)
         for store in self.stores(connection):
             try:
-                reading = StoreReading(
-                    store, self._marks.get(store.tenant, StoreMark()), connection, extraction, self._log
-                )
+                mark = self._marks.get(store.tenant, StoreMark())
+                reading = StoreReading(store, mark, connection, extraction, self._log, self._only)
                 reading.patient = self.patient
                 self.readings.append(reading)
                 yield from reading.pieces()
@@ -187,6 +190,8 @@ class PostgresReader:
         )
 
 
-def open_postgres(source: PostgresSourceConfig, mark: Any, log: Log | None = None) -> PostgresReader:
+def open_postgres(
+    source: PostgresSourceConfig, mark: Any, log: Log | None = None, only: Only | None = None
+) -> PostgresReader:
     """Read on from a mark (None: from the beginning). Raises SourceError, ConfigError; connects when it is read."""
-    return PostgresReader(source, mark, log)
+    return PostgresReader(source, mark, log, only)

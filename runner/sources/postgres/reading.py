@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +18,8 @@ from runner.errors import SourceError
 from runner.log.arrival import NO_TIME
 from runner.postgres import SQL, Identifier, translated
 from runner.sources.port import BadLine, Piece
-from runner.sources.postgres.arrange import Arranger
-from runner.sources.postgres.comparison import check_against_log
+from runner.sources.postgres.arrange import Arranger, shown_row
+from runner.sources.postgres.comparison import Comparison
 from runner.sources.postgres.order import Order, Versions, can_disagree, places_in, too_early, with_places
 from runner.sources.postgres.payloads import Decoder
 from runner.sources.postgres.statement import ALIAS, Statement
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from runner.log import Log
     from runner.postgres import AnyConnection
+    from runner.sources.port import Only
     from runner.sources.postgres.arrange import Arranged
     from runner.sources.postgres.extraction import Extraction
     from runner.sources.postgres.marks import StoreMark
@@ -73,7 +74,13 @@ class StoreReading:
     """One store while it is read. mark: behind all pieces that were given. settled: the last look."""
 
     def __init__(
-        self, store: Store, mark: StoreMark, connection: AnyConnection, extraction: Extraction, log: Log | None
+        self,
+        store: Store,
+        mark: StoreMark,
+        connection: AnyConnection,
+        extraction: Extraction,
+        log: Log | None,
+        only: Only | None = None,
     ) -> None:
         """Look the store up and see whether it is the one that was read. Raises SourceError, PostgresError."""
         self.store, self._where = store, f"[sources.{store.source}]"
@@ -102,7 +109,7 @@ class StoreReading:
         self._late_events: list[str] = []
         self._late_places: set[tuple[int, ...]] = set()
         self.failures: list[TenantFailure] = []
-        self._identify(log)
+        self._identify(log, only)
 
     @property
     def mark(self) -> StoreMark:
@@ -160,15 +167,14 @@ class StoreReading:
         found += [f"{tenant}taken in late: {event}" for event in self._late_events]
         return found
 
-    def _identify(self, log: Log | None) -> None:
+    def _identify(self, log: Log | None, only: Only | None) -> None:
         now = StoreIdentity.read(self._connection, self._statement.tail_relation())
         if self._mark.identity is not None:
             was = StoreIdentity.from_json(self._mark.identity)
             changes = now.changes(was)
             if changes and log is not None:
-                check_against_log(
-                    log, self.store, self._statement, self._arranger, self._extraction, self._tail, changes
-                )
+                comparison = Comparison(log, self.store, self._tail, self._mark, only)
+                comparison.check(self._statement, self._arranger, self._extraction, changes)
             if now.is_another(was):
                 with translated(self._where):
                     self._tail.new_life(self._connection)
@@ -335,7 +341,7 @@ class StoreReading:
             return ()
         numbers = batch.rows.column(self.store.places[-1])
         return tuple(
-            BadLine(self.store.name, int(numbers[row].as_py()), reason, _shown(batch.rows, row))
+            BadLine(self.store.name, int(numbers[row].as_py()), reason, shown_row(batch.rows, row))
             for row, reason in batch.arranged.bad
         )
 
@@ -391,9 +397,3 @@ def tail_config(store: Store) -> TailConfig:
     return TailConfig(
         store.tail, grace=timedelta(seconds=own.grace), window=timedelta(seconds=own.window), sequence=own.sequence
     )
-
-
-def _shown(batch: pa.RecordBatch, row: int) -> str:
-    """A row for people, in the rejects file."""
-    values: dict[str, Any] = {name: batch.column(name)[row].as_py() for name in batch.schema.names}
-    return ", ".join(f"{name}={str(value)[:200]!r}" for name, value in values.items())

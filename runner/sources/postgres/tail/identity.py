@@ -27,10 +27,12 @@ from runner.sources.postgres.tail.facts import STATEMENTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy.typing as npt
+
     from runner.postgres import AnyConnection
     from runner.sources.postgres.tail.port import Relation
 
-__all__ = ["COMPARED", "StoreIdentity", "check_tail", "comparable"]
+__all__ = ["COMPARED", "StoreIdentity", "check_tail", "comparable", "in_order"]
 
 COMPARED = 1000
 """Events of the log's tail that are compared."""
@@ -100,18 +102,32 @@ class StoreIdentity:
 
 
 def comparable(log: pa.Table, most: int = COMPARED) -> pa.Table:
-    """The last events of the log (``log.places``) that were handed out in the store's order: late ones came between."""
-    last = log.slice(max(0, log.num_rows - most))
-    if not last.num_rows:
-        return last
-    first, second = (last.column(name).to_numpy() for name in _KEY[:2])
-    order = np.lexsort((second, first))
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
+    """The events of the log (``log.places``) from the place on at which the last ones begin that were handed out in the
+    store's order: late ones too where they stand behind that place. epoch: a column of the log's, 0 where it is absent.
+    """
+    last = in_order(log)[-most:]
+    if not len(last):
+        return log.slice(0, 0)
+    rank = _ranks(log)
+    return log.filter(pa.array(rank >= rank[last[0]]))
+
+
+def in_order(log: pa.Table) -> npt.NDArray[np.intp]:
+    """The rows of events behind which no higher place was handed out before."""
+    rank = _ranks(log)
+    return np.flatnonzero(rank >= np.maximum.accumulate(rank)) if len(rank) else np.empty(0, np.intp)
+
+
+def _ranks(log: pa.Table) -> npt.NDArray[np.int64]:
+    """The rank of each event's place in the store: by epoch first, whose transaction ids are counted anew."""
+    first, second = (log.column(name).to_numpy() for name in _KEY[:2])
+    epoch = log.column("epoch").to_numpy() if "epoch" in log.column_names else np.zeros(len(first), np.int64)
+    order = np.lexsort((second, first, epoch))
     # Events of one place, of several aggregates, are of one rank.
-    same = np.concatenate(([False], (np.diff(first[order]) == 0) & (np.diff(second[order]) == 0)))
-    rank[order] = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
-    return last.filter(pa.array(rank >= np.maximum.accumulate(rank)))
+    moved = [np.diff(column[order]) != 0 for column in (first, second, epoch)]
+    rank = np.zeros(len(order), np.int64)
+    rank[order[1:]] = np.cumsum(moved[0] | moved[1] | moved[2])
+    return rank
 
 
 def check_tail(where: str, changes: tuple[str, ...], log: pa.Table, store: pa.Table) -> None:
