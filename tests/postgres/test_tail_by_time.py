@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stores_of_libraries import read
 from tail_cases import PLAIN, Clock, Reader, check, committed, relation, write
 
 from runner.errors import ConfigError, SourceError
@@ -129,6 +130,35 @@ def test_old_gaps_of_a_first_reading_are_not_kept(database: Database) -> None:
     recorded = np.array([now - 9 * day, now - 8 * day, now - 6 * day, np.iinfo(np.int64).min])
     open_gaps.pass_over(0, np.array([5, 10, 20, 30]), recorded, clock.now, timedelta(days=7))
     assert [(a, b) for a, b, _ in open_gaps] == [(11, 19), (21, 29)]
+
+
+def test_gaps_below_events_that_were_dated_back_are_asked_for_again(database: Database) -> None:
+    """Only what the first look found may be as old as it says."""
+    database.sql("CREATE TABLE events (pos bigint PRIMARY KEY, agg text, type text, at timestamptz, data jsonb)")
+    keys: dict[str, Any] = {
+        "preset": "custom",
+        "table": "events",
+        "position": "pos",
+        "aggregate_id": "agg",
+        "type": "type",
+        "recorded_at": "at",
+        "payload": "data",
+        "tail": {"rule": "time", "grace": 0},
+    }
+
+    def came(mark: Any, *drawn: int) -> tuple[list[int], Any]:
+        for n in drawn:
+            database.sql(f"INSERT INTO events VALUES ({n}, 'a{n}', 't', now() - interval '30 days', '{{}}')")
+        events, mark = read(database, mark, **keys)
+        return [e["source_position_1"] for e in events], mark
+
+    found, mark = came(None, 1, 3)
+    assert found == [1, 3]
+    found, mark = came(mark, 6, 9)
+    assert found == [6, 9]
+    found, mark = came(mark, 2, 4, 8)
+    assert found == [4, 8], "position 2 was drawn before a row that was a month old at the first look"
+    assert came(mark)[0] == []
 
 
 def test_more_gaps_than_can_be_kept_are_given_up_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from runner.postgres import Literal as Value
 from runner.sources.postgres.tail.by_time import TimeRule
 from runner.sources.postgres.tail.facts import STATEMENTS, Facts, facts_of
 from runner.sources.postgres.tail.fence import FenceRule
-from runner.sources.postgres.tail.gaps import OpenGaps, positions_of, ranges_of
+from runner.sources.postgres.tail.gaps import NO_TIME, OpenGaps, positions_of, ranges_of
 from runner.sources.postgres.tail.port import Relation, Settled, Span, TailConfig
 from runner.sources.postgres.tail.serialised import SerialisedRule
 from runner.sources.postgres.tail.sessions import SessionsRule
@@ -95,6 +95,8 @@ class ChosenTail:
         mark = mark or {}
         self._last: int | None = mark.get("last")
         """The highest value of the first column that was handed out."""
+        self._old: int | None = mark.get("old", None if self._last is None else -1)
+        """The newest position of the first look: up to there rows may be older than the window. -1: of none."""
         self._family: set[int] | None = set(mark["family"]) if "family" in mark else None
         self._gaps = OpenGaps(mark.get("gaps"))
         self._late: int = mark.get("late", 0)
@@ -136,6 +138,8 @@ class ChosenTail:
             # Only now: a partition whose rows were neither owed nor known is new to the next look too.
             self._family = set(facts.family)
             found = self._rule.look(connection, facts)
+            if self._old is None:
+                self._old = -1 if found.newest is None else found.newest[0]
             self._owe(self._asked_again(connection))
             return replace(
                 found,
@@ -322,6 +326,9 @@ class ChosenTail:
             return
         elif isinstance(self._rule, TimeRule) and self._relation.dense:
             before = -1 if self._last is None else self._last
+            if recorded is not None:
+                # Later rows were drawn since, whatever time their writers gave them.
+                recorded = np.where(columns[0] > (-1 if self._old is None else self._old), NO_TIME, recorded)
             self._gaps.pass_over(before, columns[0], recorded, self._clock(), self._config.window)
         last = int(columns[0][-1])
         self._last = last if self._last is None else max(self._last, last)
@@ -339,6 +346,7 @@ class ChosenTail:
         return {
             "rule": self._name,
             "last": self._last,
+            "old": self._old,
             "family": sorted(self._family or ()),
             "gaps": self._gaps.to_json(),
             "late": self._late,

@@ -1,8 +1,9 @@
 """Open gaps: positions that were passed by time, asked for again for a stated window, so that a late row is not lost.
 
 A gap is found in what was handed out, never in another reading: only then are the rows that it brings later new ones.
-It is opened when a row behind it is handed out. A gap whose row behind was recorded longer ago than the window is not
-opened: the positions in it were drawn before that row, so whoever drew them has had that long.
+It is opened when a row behind it is handed out. Of the rows that a source's first look finds there may be years: a gap
+among them whose row behind was recorded longer ago than the window is not opened, for the positions in it were drawn
+before that row. Of later rows the time says nothing: it is the application's, which may date events back.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
 
-__all__ = ["OpenGaps", "positions_of", "ranges_of"]
+__all__ = ["NO_TIME", "OpenGaps", "positions_of", "ranges_of"]
 
 Int64s = npt.NDArray[np.int64]
 
 MOST = 100_000
 """Ranges that are kept; beyond, the ones passed first are no longer asked for, and counted as given up."""
 _US = 1_000_000
-_NO_TIME = np.iinfo(np.int64).min
+NO_TIME = np.iinfo(np.int64).min
+"""The recorded time of a row that has none, or whose time says nothing."""
 
 
 class OpenGaps:
@@ -57,12 +59,15 @@ class OpenGaps:
     def pass_over(
         self, before: int, positions: Int64s, recorded: Int64s | None, now: datetime, window: timedelta
     ) -> None:
-        """Open the gaps in ``positions``, ascending, handed out after the position ``before``."""
+        """Open the gaps in ``positions``, ascending, handed out after the position ``before``.
+
+        recorded: µs, of the rows at the positions; NO_TIME, or None for all of them, where it is not to tell.
+        """
         former = np.concatenate(([before], positions[:-1]))
         gap = positions > former + 1
         if recorded is not None:
             oldest = round((now - window).timestamp() * _US)
-            gap &= (recorded == _NO_TIME) | (recorded >= oldest)
+            gap &= (recorded == NO_TIME) | (recorded >= oldest)
         if not gap.any():
             return
         self.first = np.concatenate((self.first, former[gap] + 1))
