@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from runner.errors import ConfigError
 from runner.postgres import SQL, Identifier
 from runner.postgres import Literal as Value
-from runner.sinks.application.expressions import EPOCHS, JSONS, values_there
+from runner.sinks.application.expressions import EPOCHS, values_there
 from runner.sinks.differences.model import Domain
 from runner.values import Kind
 
@@ -139,8 +139,3 @@ def _type(name: str) -> Composable:
 def is_document(column: Selected) -> bool:
     """Whether it is a part of a json document."""
     return bool(column.wanted.mapping.path)
-
-
-def is_json(base: str) -> bool:
-    """Whether a type holds documents."""
-    return base in JSONS

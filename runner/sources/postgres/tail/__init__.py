@@ -10,7 +10,6 @@ from __future__ import annotations
 from runner.sources.postgres.tail.port import (
     Holder,
     Known,
-    OpenGap,
     Place,
     Relation,
     Settled,
@@ -19,4 +18,4 @@ from runner.sources.postgres.tail.port import (
     TailConfig,
 )
 
-__all__ = ["Holder", "Known", "OpenGap", "Place", "Relation", "Settled", "Span", "Tail", "TailConfig"]
+__all__ = ["Holder", "Known", "Place", "Relation", "Settled", "Span", "Tail", "TailConfig"]

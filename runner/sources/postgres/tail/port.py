@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from runner.postgres import AnyConnection
 
-__all__ = ["Holder", "Known", "OpenGap", "Place", "Relation", "Settled", "Span", "Tail", "TailConfig"]
+__all__ = ["Holder", "Known", "Place", "Relation", "Settled", "Span", "Tail", "TailConfig"]
 
 Place: TypeAlias = tuple[int, ...]
 """Of a row: (position,), where one column orders; (a, b) where two do; (epoch, transaction id, position) for "xid"."""
@@ -146,15 +146,6 @@ class Holder:
     """In words: "idle in transaction", "prepared transaction 'order-7'"."""
     ends: str = ""
     """What would end it: "SELECT pg_terminate_backend(4711)", "ROLLBACK PREPARED 'order-7'"."""
-
-
-@dataclass(frozen=True)
-class OpenGap:
-    """Positions that were passed by time and are asked for again. seen: when they were passed."""
-
-    first: int
-    last: int
-    seen: datetime
 
 
 @dataclass(frozen=True)
