@@ -174,7 +174,8 @@ class Taking:
         self._stack = ExitStack()
         if reader is None:
             log = self._stack.enter_context(Log.open(writer.path))
-            opened = open_source(source, mark.get("reader"), log, self._of_fraction if fraction is not None else None)
+            only = self._of_fraction if fraction is not None else None
+            opened = open_source(source, mark.get("reader"), log, only, run.tell)
             reader = self._stack.enter_context(closing(opened))
         self._reader = reader
         self._before = int(mark.get("rejected", 0))

@@ -21,6 +21,7 @@ from runner.jobs.sync_plan import plan_sync
 from runner.log import Log
 from runner.sources import open_source
 from runner.sources.postgres import extraction
+from runner.stats import Noted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,6 +123,41 @@ def test_a_server_without_replicas_is_not_behind(database: Database) -> None:
         assert extraction.replica_lag(connection, "test") == 0.0
     made = extraction.Extraction("test", lambda: pytest.fail("no connection is needed"), Limits(replica_lag_seconds=5))
     made.close()
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+def test_reading_waits_for_a_standby_and_says_so(
+    connections: int, large: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind = [90.0, 70.0, 2.0]
+    monkeypatch.setattr(extraction, "replica_lag", lambda *_: behind.pop(0) if behind else 0.0)
+    monkeypatch.setattr(extraction, "LAG_POLL", 0.01)
+    keys = {**PLAIN, "url_env": large.env, "max_connections": connections, "max_replica_lag": "30s"}
+    told: list[Any] = []
+    project = Project(tmp_path, store=keys)
+    assert sync(project.config, listener=told.append).events > 0
+    assert behind == []
+    (noted,) = [fact.text for fact in told if isinstance(fact, Noted)]
+    assert "[sources.store]: reading waits for a standby that is " in noted
+    assert "s behind (max_replica_lag is 30 s)" in noted
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+def test_a_wait_for_a_standby_ends_with_the_sync(
+    connections: int, large: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What interrupts the thread that reads ends the wait of all connections."""
+    monkeypatch.setattr(extraction, "replica_lag", lambda *_: 90.0)
+    monkeypatch.setattr(extraction, "LAG_POLL", 0.01)
+    keys = {**PLAIN, "url_env": large.env, "max_connections": connections, "max_replica_lag": "30s"}
+
+    def interrupt(fact: Any) -> None:
+        if isinstance(fact, Noted):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sync(Project(tmp_path, store=keys).config, listener=interrupt)
+    assert not [t for t in threading.enumerate() if t.name.startswith("extraction")]
 
 
 # Plans ----------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import PostgresConflict, SourceError
 from runner.postgres import translated
 from runner.postgres.copy_out import copy_out
+from runner.stats import Noted, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from runner.postgres import AnyConnection
     from runner.sources.postgres.statement import Statement
     from runner.sources.postgres.tail import Span
+    from runner.stats import Listener
 
 __all__ = ["Extraction", "Throttle"]
 
@@ -41,6 +43,8 @@ FIRST_WIDTH, NARROWEST = 50_000, 1_000
 WAITING = 4
 """Batches of one cut that wait for those before them."""
 LAG_POLL = 1.0
+TOLD_AGAIN = 60.0
+"""Seconds after which it is said again that reading waits."""
 
 
 class Throttle:
@@ -74,10 +78,15 @@ class _Cut:
 
 
 class Extraction:
-    """Reads spans. connect: gives a fresh connection. where: begins messages. Its connections are kept for the next."""
+    """Reads spans. connect: gives a fresh connection. where: begins messages. tell: is told when reading waits, in the
+    thread that reads. Its connections are kept for the next.
+    """
 
-    def __init__(self, where: str, connect: Callable[[], AnyConnection], limits: Limits) -> None:
-        self._where, self._connect, self._limits = where, connect, limits
+    def __init__(
+        self, where: str, connect: Callable[[], AnyConnection], limits: Limits, tell: Listener = ignore
+    ) -> None:
+        self._where, self._connect, self._limits, self._tell = where, connect, limits, tell
+        self._told: float | None = None
         self._throttle = Throttle(limits.rows_per_second)
         self._free: list[AnyConnection] = []
         self._lock = threading.Lock()
@@ -95,7 +104,7 @@ class Extraction:
         first, second = next(cuts), next(cuts, None)
         if second is None or self._limits.connections == 1:
             for cut in chain([first] if second is None else [first, second], cuts):
-                with closing(self._read(statement, span, cut)) as rows:
+                with closing(self._read(statement, span, cut, self._say)) as rows:
                     for batch in rows:
                         cut.rows += batch.num_rows
                         yield batch
@@ -120,6 +129,9 @@ class Extraction:
                 while (found := cut.queue.get()) is not None:
                     if isinstance(found, BaseException):
                         raise found
+                    if isinstance(found, Noted):
+                        self._say(found)
+                        continue
                     cut.rows += found.num_rows
                     yield found
                 waiting.popleft()
@@ -160,7 +172,7 @@ class Extraction:
     def _fill(self, statement: Statement, span: Span, cut: _Cut) -> None:
         """In a thread: what is read goes into the cut's queue, None behind the last, an error where there is one."""
         try:
-            for batch in self._read(statement, span, cut):
+            for batch in self._read(statement, span, cut, lambda noted: self._put(cut, noted)):
                 self._put(cut, batch)
         except BaseException as error:  # handed to the thread that reads
             self._put(cut, error)
@@ -175,14 +187,16 @@ class Extraction:
                 continue
             return
 
-    def _read(self, statement: Statement, span: Span, cut: _Cut) -> Generator[pa.RecordBatch, None, None]:
+    def _read(
+        self, statement: Statement, span: Span, cut: _Cut, say: Callable[[Noted], None]
+    ) -> Generator[pa.RecordBatch, None, None]:
         query = statement.rows(span.condition, span.order, (cut.low, cut.high))
         attempts = 3
         while True:
             connection = self._taken()
             given = False
             try:
-                self._wait_for_replicas(connection)
+                self._wait_for_replicas(connection, say)
                 copied: Any = copy_out(connection, query, statement.columns, cancelled=self._look_up, where=self._where)
                 # Left early it is ended before the connection is closed, which its thread uses.
                 with closing(copied) as rows:
@@ -211,10 +225,23 @@ class Extraction:
         if self._stop.is_set():
             raise _Stopped
 
-    def _wait_for_replicas(self, connection: AnyConnection) -> None:
-        limit = self._limits.replica_lag_seconds
-        while limit and replica_lag(connection, self._where) > limit and not self._stop.wait(LAG_POLL):
-            pass
+    def _wait_for_replicas(self, connection: AnyConnection, say: Callable[[Noted], None]) -> None:
+        """For as long as it takes: what the limit protects is worth more than the sync. Raises _Stopped."""
+        limit, said = self._limits.replica_lag_seconds, -TOLD_AGAIN
+        while limit and (lag := replica_lag(connection, self._where)) > limit:
+            if time.monotonic() - said >= TOLD_AGAIN:
+                said = time.monotonic()
+                behind = f"{self._where}: reading waits for a standby that is {lag:.0f} s behind"
+                say(Noted(f"{behind} (max_replica_lag is {limit:g} s)"))
+            self._stop.wait(LAG_POLL)
+            self._look_up()
+
+    def _say(self, noted: Noted) -> None:
+        """Once for all connections that wait."""
+        now = time.monotonic()
+        if self._told is None or now - self._told >= TOLD_AGAIN / 2:
+            self._told = now
+            self._tell(noted)
 
     def _taken(self) -> AnyConnection:
         with self._lock:

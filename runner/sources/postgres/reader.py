@@ -18,6 +18,7 @@ from runner.sources.postgres.reading import StoreReading
 from runner.sources.postgres.store import resolve
 from runner.sources.postgres.tail.durability import Durability
 from runner.sources.postgres.tenants import TenantFailure, divided
+from runner.stats import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from runner.postgres import AnyConnection
     from runner.sources.port import Only, Piece, UnfinishedLine
     from runner.sources.postgres.store import Store
-    from runner.stats import WatermarkSeen
+    from runner.stats import Listener, WatermarkSeen
 
 __all__ = ["PostgresReader", "open_postgres"]
 
@@ -36,12 +37,17 @@ class PostgresReader:
     """A reader of one source. readings: of the stores that were begun."""
 
     def __init__(
-        self, source: PostgresSourceConfig, mark: Any = None, log: Log | None = None, only: Only | None = None
+        self,
+        source: PostgresSourceConfig,
+        mark: Any = None,
+        log: Log | None = None,
+        only: Only | None = None,
+        tell: Listener = ignore,
     ) -> None:
         """log: as it stands at the mark; it is looked into where the store may not be the one that was read. only: what
-        it takes of the events.
+        it takes of the events. tell: is told when reading waits.
         """
-        self._log, self._only = log, only
+        self._log, self._only, self._tell = log, only, tell
         self._source, self._where = source, f"[sources.{source.name}]"
         self._limits = source.store.limits
         self._marks = read_marks(self._where, mark)
@@ -88,7 +94,7 @@ class PostgresReader:
     def _first_pieces(self) -> Iterator[Piece]:
         connection = self._connection = self._stack.enter_context(self.connect("sync"))
         self._durability = Durability(connection, self._where)
-        extraction = Extraction(self._where, lambda: self.connect("sync"), self._limits)
+        extraction = Extraction(self._where, lambda: self.connect("sync"), self._limits, self._tell)
         self._stack.callback(extraction.close)
         for store in self.stores(connection):
             try:
@@ -191,7 +197,11 @@ class PostgresReader:
 
 
 def open_postgres(
-    source: PostgresSourceConfig, mark: Any, log: Log | None = None, only: Only | None = None
+    source: PostgresSourceConfig,
+    mark: Any,
+    log: Log | None = None,
+    only: Only | None = None,
+    tell: Listener = ignore,
 ) -> PostgresReader:
     """Read on from a mark (None: from the beginning). Raises SourceError, ConfigError; connects when it is read."""
-    return PostgresReader(source, mark, log, only)
+    return PostgresReader(source, mark, log, only, tell)
