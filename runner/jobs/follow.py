@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import FingerprintChanged, LogLocked, ReadModelError, RunnerError, Superseded
 from runner.jobs.context import Recording, recorded, rounds_of
+from runner.jobs.fraction import check_fraction
 from runner.jobs.joining import FEW, MANY, join_tails
 from runner.jobs.kept import Kept
 from runner.jobs.ledger import NewJob
@@ -37,7 +38,7 @@ from runner.jobs.stop import Stop
 from runner.jobs.sync import chosen_sources, fill_columns, room_of
 from runner.jobs.troubles import READ_MODELS, Troubles
 from runner.jobs.update import update
-from runner.log import LogWriter
+from runner.log import Log, LogWriter
 from runner.positions import START, Position
 from runner.postgres.notify import wait_for_any
 from runner.stats import Followed, Noted, StageFinished, ignore
@@ -98,6 +99,8 @@ def follow(
     round at once, later where trying again does not help.
     """
     definitions = chosen_definitions(config, names)
+    with Log.open(config.log.path) as log:
+        check_fraction(log.sources, None, str(config.log.path))
     with ExitStack() as stack:
         ledger = stack.enter_context(ledger_of(config))
         sources = [stack.enter_context(closing(live_source(config, s))) for s in chosen_sources(config, None)]
