@@ -81,7 +81,7 @@ class Shop:
 
     def move_progress(self, transaction: int, position: int) -> None:
         """As Emmett's processor stores it."""
-        with self.database.connect() as connection:
+        with self.database.connect() as connection, connection.transaction():
             connection.execute("DELETE FROM emt_processors")
             connection.execute(
                 "INSERT INTO emt_processors (processor_id, last_processed_transaction_id, last_processed_checkpoint) "
