@@ -6,7 +6,6 @@ import random
 import threading
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from compare_shop import compared, shop_project
 from psycopg.types.json import Jsonb
 from simulated_shop import Shop
@@ -20,6 +19,7 @@ from runner.jobs.verify import verify
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
     from fixtures_postgres import Database, Restored
 
 ADD = """
