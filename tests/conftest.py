@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runner import secrets
+
 if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler import LoadScopeScheduling
@@ -26,6 +28,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no folder with real event logs at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One test's password may be a word of another's error: a process knows those that it used itself."""
+    monkeypatch.setattr(secrets, "_secrets", set())
 
 
 def pytest_configure() -> None:
