@@ -56,9 +56,12 @@ def print_text(text: str = "") -> None:
 
 def emit_json(result: object) -> None:
     """The result for a machine: one JSON object on stdout. Floats that JSON has no number for are "NaN", "Infinity"."""
-    text = json.dumps(result, default=plain_value, ensure_ascii=False)
-    exact = json.loads(text, parse_constant=str)
-    click.echo(json.dumps(exact, ensure_ascii=False, indent=2, allow_nan=False))
+    try:
+        text = json.dumps(result, default=plain_value, ensure_ascii=False, indent=2, allow_nan=False)
+    except ValueError:
+        named = json.loads(json.dumps(result, default=plain_value), parse_constant=str)
+        text = json.dumps(named, ensure_ascii=False, indent=2)
+    click.echo(text)
 
 
 def plain_value(value: object) -> object:

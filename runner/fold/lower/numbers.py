@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from runner.fold.lower.dates import date_arithmetic
 from runner.fold.lower.decimals import decimal_absolute, decimal_arithmetic, decimal_whole
@@ -17,28 +17,11 @@ from runner.fold.types import BOOL, FLOAT, INT, ElementType, EventType, NoneType
 from runner.kernels import status
 from runner.values import Kind
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 __all__ = ["as_float", "as_int", "binary"]
 
 NUMBERS: Final = frozenset({Kind.INT, Kind.FLOAT, Kind.BOOL})
 DATES: Final = frozenset({Kind.DATETIME, Kind.DATE, Kind.TIMEDELTA})
 
-_PYTHON: Final[dict[type[ast.operator], Callable[[Any, Any], Any]]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-    ast.LShift: operator.lshift,
-    ast.RShift: operator.rshift,
-    ast.BitAnd: operator.and_,
-    ast.BitOr: operator.or_,
-    ast.BitXor: operator.xor,
-}
 _SIGNS: Final[dict[type[ast.operator], str]] = {
     ast.Add: "+",
     ast.Sub: "-",
@@ -133,15 +116,14 @@ def _operand(c: Lowering, node: ast.AST, value: Value) -> Value:
 def _folded(c: Lowering, node: ast.AST, op: ast.operator, left: Value, right: Value) -> Value | None:
     """The result of an operation on constants, where there is one that fits; a failing one is left to run time."""
     plain_types = (int, float, bool, str)
-    function = _PYTHON.get(type(op))
-    if function is None or type(left.constant) not in plain_types or type(right.constant) not in plain_types:
+    if type(left.constant) not in plain_types or type(right.constant) not in plain_types:
         return None
     if isinstance(op, (ast.Pow, ast.LShift)) and isinstance(right.constant, int) and right.constant > 64:
         return None
     if isinstance(left.constant, str) is not isinstance(right.constant, str):
         return None
     try:
-        result = function(left.constant, right.constant)
+        result = operation(op)(left.constant, right.constant)
     except (ArithmeticError, ValueError, TypeError):
         return None
     if isinstance(result, int) and not -(2**63) <= result < 2**63:
