@@ -8,7 +8,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(SUITABLE)' 2>/dev/null && echo $(p))))
 
-.PHONY: setup demo test check bench bench-full bench-check clean
+.PHONY: setup demo test check rules bench bench-full bench-check clean
 
 setup: $(VENV)/.ready
 
@@ -32,6 +32,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The alerts' own tests, by promtool.
+rules:
+	cd deploy/prometheus && ./promtool check config prometheus.yml && ./promtool test rules alerts_test.yml
 
 demo: setup
 	$(BIN)/runner demo

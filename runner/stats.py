@@ -81,7 +81,8 @@ class WatermarkSeen:
     """How far a source is settled, as a sync's last look found it.
 
     behind: visible events that are not settled, None where their number is not known. held_seconds: for how long the
-    longest of those who hold it back has gone on. open_gaps: positions that were passed by time and are still asked
+    longest of those who hold it back has gone on; pid, application: who that is, both empty where nobody does, and
+    without a pid where it is a prepared transaction. open_gaps: positions that were passed by time and are still asked
     for. late_events: of all time, that came in such gaps.
     """
 
@@ -93,6 +94,8 @@ class WatermarkSeen:
     held_seconds: float
     open_gaps: int
     late_events: int
+    pid: str = ""
+    application: str = ""
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,10 @@ def running(
             return
         from runner.metrics.prometheus import Metrics
 
-        counted = Metrics()
+        config = session.config
+        counted = Metrics(
+            directories={"log": config.log.path, "read_models": config.read_models.path, "state": config.state.path}
+        )
 
         def both(fact: Fact) -> None:
             counted(fact)

@@ -55,6 +55,13 @@ WATERMARK_HELD = Metric(
     ("source", "tenant"),
     "For how long the longest of them had gone on; 0 where none did.",
 )
+WATERMARK_HOLDER = Metric(
+    "runner_watermark_holder_seconds",
+    "gauge",
+    "seconds",
+    ("source", "tenant", "pid", "application"),
+    "The one that had held the watermark longest at the last look; a prepared transaction has no pid. Gone with it.",
+)
 OPEN_GAPS = Metric(
     "runner_open_gap_positions",
     "gauge",
@@ -151,6 +158,17 @@ JOB_SECONDS = Metric("runner_job_seconds", "gauge", "seconds", ("what",), "Wall 
 LAST_SUCCESS = Metric(
     "runner_last_success_timestamp_seconds", "gauge", "seconds since 1970", ("what",), "When a job last succeeded."
 )
+LAST_FAILURE = Metric(
+    "runner_last_failure_timestamp_seconds", "gauge", "seconds since 1970", ("what",), "When a job last failed."
+)
+DISK_FREE = Metric(
+    "runner_disk_free_bytes",
+    "gauge",
+    "bytes",
+    ("directory",),
+    "Free to the runner on the file system of its log, read_models or state directory.",
+)
+DISK_SIZE = Metric("runner_disk_size_bytes", "gauge", "bytes", ("directory",), "Size of that file system.")
 
 METRICS: tuple[Metric, ...] = (
     EVENTS_READ,
@@ -160,6 +178,7 @@ METRICS: tuple[Metric, ...] = (
     WATERMARK_BEHIND,
     WATERMARK_HOLDERS,
     WATERMARK_HELD,
+    WATERMARK_HOLDER,
     OPEN_GAPS,
     LATE_EVENTS,
     EVENTS_SCANNED,
@@ -186,4 +205,7 @@ METRICS: tuple[Metric, ...] = (
     JOBS_RUNNING,
     JOB_SECONDS,
     LAST_SUCCESS,
+    LAST_FAILURE,
+    DISK_FREE,
+    DISK_SIZE,
 )

@@ -11,10 +11,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -27,6 +29,7 @@ from prometheus_client import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from runner.errors import ConfigError, RunnerError
+from runner.files import disk_of
 from runner.metrics import names
 from runner.stats import (
     CheckpointMoved,
@@ -46,10 +49,13 @@ from runner.stats import (
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from wsgiref.simple_server import WSGIServer
 
 __all__ = ["Metrics", "MetricsServer"]
+
+ENDED = {"succeeded": names.LAST_SUCCESS, "failed": names.LAST_FAILURE}
+"""Outcomes of jobs whose last time is kept."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,12 @@ class MetricsServer:
 
 
 class Metrics:
-    """A listener that counts. It has a registry of its own, so that several may live in one process."""
+    """A listener that counts. It has a registry of its own, so that several may live in one process.
 
-    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
+    directories: by name, those whose disks are looked at whenever the metrics are read.
+    """
+
+    def __init__(self, *, directories: Mapping[str, Path] | None = None, now: Callable[[], float] = time.time) -> None:
         self.registry = CollectorRegistry()
         self._now = now
         self._metrics: dict[names.Metric, Any] = {
@@ -79,6 +88,11 @@ class Metrics:
             )
             for metric in names.METRICS
         }
+
+        for name, path in (directories or {}).items():
+            self._of(names.DISK_FREE, name).set_function(partial(_disk, path, "free"))
+            self._of(names.DISK_SIZE, name).set_function(partial(_disk, path, "size"))
+        self._holders: dict[tuple[str, str], tuple[str, str]] = {}
 
     def _of(self, metric: names.Metric, *labels: str) -> Any:
         return self._metrics[metric].labels(*labels) if metric.labels else self._metrics[metric]
@@ -124,6 +138,12 @@ class Metrics:
             self._of(names.WATERMARK_BEHIND, *store).set(fact.behind)
         self._of(names.WATERMARK_HOLDERS, *store).set(fact.holders)
         self._of(names.WATERMARK_HELD, *store).set(fact.held_seconds)
+        holder = self._metrics[names.WATERMARK_HOLDER]
+        if (former := self._holders.pop(store, None)) is not None:
+            holder.remove(*store, *former)
+        if fact.holders:
+            self._holders[store] = (fact.pid, fact.application)
+            holder.labels(*store, fact.pid, fact.application).set(fact.held_seconds)
         self._of(names.OPEN_GAPS, *store).set(fact.open_gaps)
         self._of(names.LATE_EVENTS, *store).set(fact.late_events)
 
@@ -150,8 +170,8 @@ class Metrics:
         self._of(names.JOBS_RUNNING, fact.what).dec()
         self._of(names.JOBS, fact.what, fact.outcome).inc()
         self._of(names.JOB_SECONDS, fact.what).set(fact.seconds)
-        if fact.outcome == "succeeded":
-            self._of(names.LAST_SUCCESS, fact.what).set(self._now())
+        if fact.outcome in ENDED:
+            self._of(ENDED[fact.outcome], fact.what).set(self._now())
 
     def serve(self, port: int, address: str = "") -> MetricsServer:
         """Answer scrapes of ``/metrics`` at this port, on all interfaces unless an address is given; 0: a free port.
@@ -168,34 +188,31 @@ class Metrics:
         return MetricsServer(server.server_port, server, thread)
 
     def write_textfile(self, path: Path | str) -> None:
-        """Replace the file at once, for a collector of text files. A failed run leaves the time of the last success.
+        """Replace the file at once, for a collector of text files. Other jobs' last successes and failures stay in it.
 
         Raises RunnerError where it cannot be written.
         """
         path = Path(path)
         try:
-            self._keep_successes(path)
+            self._keep_last(path)
             write_to_textfile(str(path), self.registry)
         except OSError as error:
             raise RunnerError(
                 f"metrics cannot be written to {path}: {error.strerror or error}", hint="see --metrics-file"
             ) from error
 
-    def _keep_successes(self, path: Path) -> None:
+    def _keep_last(self, path: Path) -> None:
         try:
             families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError):
             return  # none yet, or not a metrics file: it is replaced
-        known = {
-            tuple(sample.labels.values())
-            for family in self._metrics[names.LAST_SUCCESS].collect()
-            for sample in family.samples
-        }
-        for family in families:
-            if family.name == names.LAST_SUCCESS.name:
-                for sample in family.samples:
-                    if (what := sample.labels.get("what")) is not None and (what,) not in known:
-                        self._of(names.LAST_SUCCESS, what).set(sample.value)
+        for metric in ENDED.values():
+            known = {
+                tuple(sample.labels.values()) for family in self._metrics[metric].collect() for sample in family.samples
+            }
+            for sample in (one for family in families if family.name == metric.name for one in family.samples):
+                if (what := sample.labels.get("what")) is not None and (what,) not in known:
+                    self._of(metric, what).set(sample.value)
 
     def push(self, url: str, job: str, *, timeout: float = 10.0) -> None:
         """Send all to a pushgateway under this job name. Adds to what is there: a failed run leaves the last success.
@@ -207,3 +224,11 @@ class Metrics:
         except OSError as error:
             reason = getattr(error, "reason", None) or error
             raise RunnerError(f"metrics cannot be pushed to {url}: {reason}", hint="see --pushgateway") from error
+
+
+def _disk(path: Path, what: Literal["free", "size"]) -> float:
+    """NaN where it cannot be known: a scrape never fails for a disk."""
+    try:
+        return float(getattr(disk_of(path), what))
+    except OSError:
+        return math.nan

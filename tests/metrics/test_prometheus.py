@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import http.server
+import math
+import shutil
 import threading
 import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from runner.errors import ConfigError, RunnerError
@@ -39,7 +42,8 @@ FACTS: list[Fact] = [
     EventsRead("bank", 60, bytes_done=10, bytes_total=20),
     EventsRead("bank", 40, batches=2, bytes_done=20, bytes_total=20),
     LineRejected("bank", "a.ndjson", 7, "broken"),
-    WatermarkSeen("bank", "red", "exact", 5, 2, 12.5, 0, 0),
+    WatermarkSeen("bank", "blue", "exact", 1, 1, 7.5, 0, 0, "4711", "importer"),
+    WatermarkSeen("bank", "red", "exact", 5, 2, 12.5, 0, 0, "4712", "psql"),
     WatermarkSeen("bank", "red", "exact", None, 0, 0.0, 4, 1),
     PartitionFolded(0, 70, 2, {"accounts": 50, "daily": 70}, {"accounts": 5}, 0.5, 1.0, 0.25, by_twin=("daily",)),
     PartitionFolded(1, 30, 1, {"accounts": 30, "daily": 30}, {"accounts": 2}, 0.5, 1.0, 0.25),
@@ -52,6 +56,8 @@ FACTS: list[Fact] = [
     Followed(7, 0.25, 100, 0.125),
     Followed(0, 0.0, 100, 0.0),
     JobFinished("j-1", "rebuild", "succeeded", 4.5, ("accounts",)),
+    JobStarted("j-2", "update"),
+    JobFinished("j-2", "update", "failed", 1.5),
 ]
 
 EXPECTED = {
@@ -59,6 +65,12 @@ EXPECTED = {
     ("runner_batches_read_total", ("bank",)): 3,
     ("runner_source_read_bytes", ("bank",)): 20,
     ("runner_lines_rejected_total", ("bank",)): 1,
+    ("runner_watermark_behind_events", ("bank", "blue")): 1,
+    ("runner_watermark_holders", ("bank", "blue")): 1,
+    ("runner_watermark_held_seconds", ("bank", "blue")): 7.5,
+    ("runner_watermark_holder_seconds", ("importer", "4711", "bank", "blue")): 7.5,
+    ("runner_open_gap_positions", ("bank", "blue")): 0,
+    ("runner_late_events", ("bank", "blue")): 0,
     ("runner_watermark_behind_events", ("bank", "red")): 5,
     ("runner_watermark_holders", ("bank", "red")): 0,
     ("runner_watermark_held_seconds", ("bank", "red")): 0,
@@ -93,6 +105,10 @@ EXPECTED = {
     ("runner_jobs_running", ("rebuild",)): 0,
     ("runner_job_seconds", ("rebuild",)): 4.5,
     ("runner_last_success_timestamp_seconds", ("rebuild",)): 1_800_000_000,
+    ("runner_jobs_total", ("failed", "update")): 1,
+    ("runner_jobs_running", ("update",)): 0,
+    ("runner_job_seconds", ("update",)): 1.5,
+    ("runner_last_failure_timestamp_seconds", ("update",)): 1_800_000_000,
 }
 
 
@@ -129,7 +145,27 @@ def test_a_scrape_over_http_sees_every_fact() -> None:
 
 
 def test_every_metric_is_fed_by_some_fact() -> None:
-    assert {name for name, _ in EXPECTED} == {metric.name for metric in names.METRICS}
+    disk = {names.DISK_FREE.name, names.DISK_SIZE.name}
+    assert {name for name, _ in EXPECTED} == {metric.name for metric in names.METRICS} - disk
+
+
+def test_disks_are_looked_at_when_metrics_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = shutil.disk_usage(tmp_path)
+    seen: list[Path] = []
+
+    def disk_usage(path: Path) -> object:
+        seen.append(path)
+        if len(seen) > 4:
+            raise PermissionError(path)
+        return room
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    metrics = Metrics(directories={"log": tmp_path / "to" / "be made", "state": tmp_path})
+    text = generate_latest(metrics.registry).decode()
+    assert samples(text)["runner_disk_free_bytes", ("log",)] == room.free
+    assert samples(text)["runner_disk_size_bytes", ("state",)] == room.total
+    assert set(seen) == {tmp_path}, "a directory that is not there yet is on the disk of the one above it"
+    assert math.isnan(samples(generate_latest(metrics.registry).decode())["runner_disk_free_bytes", ("log",)])
 
 
 def test_all_interfaces_by_default_and_a_taken_port_is_named() -> None:

@@ -117,6 +117,27 @@ def test_sync_in_a_loop_beside_writers_loses_and_doubles_nothing(database: Datab
     sys.stdout.write(f"{syncs} syncs, {len(got)} events, the naive reader lost {lost_by_naive}\n")
 
 
+def test_who_holds_the_watermark_longest_is_told(database: Database, tmp_path: Path) -> None:
+    database.sql(WITH_TRANSACTION)
+    made = project(tmp_path, database, tail="xid", position=["tx", "pos"])
+    facts: list[Fact] = []
+    with database.connect() as first, database.connect() as second:
+        for connection, application in ((first, "importer"), (second, "later")):
+            connection.execute("SELECT set_config('application_name', %s, false)", [application])
+            connection.autocommit = False
+            connection.execute("INSERT INTO events (agg, version) VALUES (%s, 1)", [application])
+        sync(made.config, listener=facts.append)
+        (seen,) = [f for f in facts if isinstance(f, WatermarkSeen)]
+        assert (seen.pid, seen.application) == (str(first.info.backend_pid), "importer")
+        assert seen.holders == 2
+        first.commit()
+        second.commit()
+    facts.clear()
+    assert sync(made.config, listener=facts.append).events == 2
+    (seen,) = [f for f in facts if isinstance(f, WatermarkSeen)]
+    assert (seen.holders, seen.pid, seen.application, seen.held_seconds) == (0, "", "", 0.0)
+
+
 PROJECTION = """
 from runner import Event, Projection, on
 

@@ -133,16 +133,18 @@ class StoreReading:
         if settled is None:
             return None
         now = datetime.now(UTC)
-        since = [holder.since for holder in settled.holders if holder.since is not None]
+        longest = min(settled.holders, key=lambda holder: holder.since or now, default=None)
         return WatermarkSeen(
             self.store.source,
             self.store.tenant,
             self._tail.rule,
             settled.behind,
             len(settled.holders),
-            max(((now - one).total_seconds() for one in since), default=0.0),
+            0.0 if longest is None or longest.since is None else (now - longest.since).total_seconds(),
             settled.open_gaps,
             settled.late_events,
+            "" if longest is None or longest.pid is None else str(longest.pid),
+            "" if longest is None else longest.application,
         )
 
     def notes(self) -> list[str]:
