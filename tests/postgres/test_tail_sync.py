@@ -126,6 +126,7 @@ def test_who_holds_the_watermark_longest_is_told(database: Database, tmp_path: P
             connection.execute("SELECT set_config('application_name', %s, false)", [application])
             connection.autocommit = False
             connection.execute("INSERT INTO events (agg, version) VALUES (%s, 1)", [application])
+        database.sql("INSERT INTO events (agg, version) VALUES ('newer', 1)")
         sync(made.config, listener=facts.append)
         (seen,) = [f for f in facts if isinstance(f, WatermarkSeen)]
         assert (seen.pid, seen.application) == (str(first.info.backend_pid), "importer")
@@ -133,7 +134,7 @@ def test_who_holds_the_watermark_longest_is_told(database: Database, tmp_path: P
         first.commit()
         second.commit()
     facts.clear()
-    assert sync(made.config, listener=facts.append).events == 2
+    assert sync(made.config, listener=facts.append).events == 3
     (seen,) = [f for f in facts if isinstance(f, WatermarkSeen)]
     assert (seen.holders, seen.pid, seen.application, seen.held_seconds) == (0, "", "", 0.0)
 
