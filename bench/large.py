@@ -31,7 +31,7 @@ REBUILD = """\
 import json, sys, time
 from pathlib import Path
 from runner.config import load_config
-from runner.jobs.rebuild import rebuild
+from runner.jobs.rebuilding.rebuild import rebuild
 began = time.perf_counter()
 report = rebuild(load_config(Path(sys.argv[1])), "all", engine="threads", workers=2)
 fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

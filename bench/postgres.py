@@ -37,8 +37,8 @@ from postgres_stores import COLUMNS, make_ledger, make_library_store, opened_lib
 from replay import say, surroundings  # noqa: E402
 
 from runner.config import load_config  # noqa: E402
-from runner.jobs.rebuild import rebuild  # noqa: E402
-from runner.jobs.sync import sync  # noqa: E402
+from runner.jobs.rebuilding.rebuild import rebuild  # noqa: E402
+from runner.jobs.syncing.sync import sync  # noqa: E402
 from runner.postgres import sql  # noqa: E402
 from runner.postgres.copy_describe import columns_of  # noqa: E402
 from runner.postgres.copy_out import copy_out  # noqa: E402

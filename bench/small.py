@@ -32,7 +32,7 @@ IN_PROCESS = """\
 import sys, time
 from pathlib import Path
 from runner.config import load_config
-from runner.jobs.rebuild import rebuild
+from runner.jobs.rebuilding.rebuild import rebuild
 config = load_config(Path(sys.argv[1]))
 rebuild(config, "all", engine="in-process")
 for _ in range(int(sys.argv[2])):

@@ -35,7 +35,7 @@ def command(
     published. Differences are grouped by column and pattern, with sample keys and `runner explain` commands. The
     application's database is only read: SELECT on the table and on its progress is enough.
     """
-    from runner.jobs.comparison import compare
+    from runner.jobs.comparing.compare import compare
 
     check_page(html)
     with running(session, MetricsOptions(None, None, ""), "compare") as (_, listener):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from runner.cli.progress import Watch
     from runner.cli.seeded_ledger import LedgerShape
     from runner.config import Config
-    from runner.jobs.reports import RebuildReport
-    from runner.jobs.sync import SyncReport
+    from runner.jobs.reports.runs import RebuildReport
+    from runner.jobs.syncing.sync import SyncReport
 
 __all__ = ["command"]
 
@@ -149,8 +149,8 @@ def _write(table: Any, path: Path) -> None:
 
 def _run(directory: Path, engine: Any, workers: int, watch: Watch) -> tuple[Config, SyncReport, RebuildReport]:
     from runner.config import load_config
-    from runner.jobs.rebuild import rebuild
-    from runner.jobs.sync import sync
+    from runner.jobs.rebuilding.rebuild import rebuild
+    from runner.jobs.syncing.sync import sync
 
     config = load_config(directory / "runner.toml")
     synced = sync(config, listener=watch)

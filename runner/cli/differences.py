@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from runner.jobs.comparison_report import ComparedGroup, ComparedTable, ComparisonReport
+    from runner.jobs.reports.comparisons import ComparedGroup, ComparedTable, ComparisonReport
 
 __all__ = ["check_page", "comparison_lines", "page", "report_options", "shown"]
 

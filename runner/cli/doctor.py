@@ -24,7 +24,7 @@ def command(session: Session) -> int:
                      problem   a run would stop at it
     Ends with 0 where there is no problem, with 10 where a Postgres place has one, with 1 where only a directory has.
     """
-    from runner.jobs.doctor import diagnose
+    from runner.jobs.doctoring.doctor import diagnose
 
     found = diagnose(session.config)
     if session.as_json:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from runner.cli.options import Session
     from runner.cli.running import EngineOptions, MetricsOptions
-    from runner.jobs.follow import FollowReport, Stop
+    from runner.jobs.following.follow import FollowReport, Stop
 
 __all__ = ["follow_until_asked"]
 
@@ -34,7 +34,7 @@ def follow_until_asked(
     session: Session, wanted: Any, changed: Sequence[str], engine: EngineOptions, metrics: MetricsOptions
 ) -> int:
     """Follow until a signal asks to end; the exit code."""
-    from runner.jobs.follow import Stop, follow
+    from runner.jobs.following.follow import Stop, follow
 
     for name in changed:
         say(f"error: {name} was changed since its read model was made, and is not followed\n  `runner rebuild {name}`")

@@ -44,7 +44,7 @@ def command(session: Session, source: str | None, of_log: bool, limit: int | Non
 def _log(session: Session, *, fields: bool) -> dict[str, Any]:
     from runner.cli.inspection import Inspection
     from runner.cli.log_events import LogEvents
-    from runner.jobs.fraction import fraction_line
+    from runner.jobs.syncing.fraction import fraction_line
     from runner.log import Log
 
     found = Inspection()

@@ -14,7 +14,7 @@ from runner.cli.output import count, emit_json, print_table, print_text, rate, s
 
 if TYPE_CHECKING:
     from runner.cli.options import Session
-    from runner.jobs.ledger import Job, Ledger
+    from runner.jobs.records.ledger import Job, Ledger
 
 __all__ = ["command"]
 
@@ -93,7 +93,7 @@ def _list(session: Session, *, limit: int, what: str) -> None:
 
 
 def _ledger(session: Session) -> Ledger:
-    from runner.jobs.ledger import Ledger
+    from runner.jobs.records.ledger import Ledger
 
     return Ledger(session.config.state.path / "jobs.sqlite", read_only=True)
 

@@ -26,7 +26,7 @@ __all__ = ["command"]
 @engine_options
 def command(session: Session, names: tuple[str, ...], everything: bool, amount: Any, engine: EngineOptions) -> None:
     """Fold a sample of aggregates again in plain Python and compare with the live rows; nothing is changed."""
-    from runner.jobs.prove import prove
+    from runner.jobs.proving.prove import prove
 
     chosen = chosen_names(names, everything)
     with running(session, MetricsOptions(None, None, ""), "prove") as (_, listener):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from runner.cli.options import Session
     from runner.cli.running import EngineOptions, MetricsOptions, WriterOptions
-    from runner.jobs.reports import RebuildReport
+    from runner.jobs.reports.runs import RebuildReport
 
 __all__ = ["PROJECTION_COLUMNS", "command", "show_rebuild"]
 
@@ -86,7 +86,7 @@ def command(
     --compare and --dry-run compare with the application's tables ([compare.NAME]) before the switch, at the place that
     those reflect: with --compare a difference stops it (exit 3), and alone --dry-run only tells.
     """
-    from runner.jobs.rebuild import rebuild
+    from runner.jobs.rebuilding.rebuild import rebuild
 
     if dry_run and resume:
         raise click.UsageError("--dry-run leaves nothing to go on with, and takes no --resume")
@@ -154,7 +154,7 @@ def show_rebuild(report: RebuildReport, session: Session) -> None:
 
 def part_of_log(session: Session) -> str:
     """A line that says of what the log holds a part only, "" where it is whole."""
-    from runner.jobs.fraction import fraction_line
+    from runner.jobs.syncing.fraction import fraction_line
     from runner.log import Log
 
     with Log.open(session.config.log.path, verify=False) as log:

@@ -25,7 +25,7 @@ __all__ = ["command"]
 @writer_options
 def command(session: Session, name: str, version: int | None, writers: WriterOptions) -> None:
     """Make the previous version of the read model NAME live again, or version N, with checkpoint and saved states."""
-    from runner.jobs.rollback import rollback
+    from runner.jobs.publishing.rollback import rollback
 
     report = rollback(session.config, name, to=version, writers=writers.wish)
     if session.as_json:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from runner.cli.options import Session
     from runner.cli.progress import Watch
-    from runner.jobs.reports import ProjectionReport
-    from runner.jobs.writers import WriterWish
+    from runner.jobs.publishing.writers import WriterWish
+    from runner.jobs.reports.runs import ProjectionReport
     from runner.stats import Fact, Listener
 
 __all__ = [
@@ -67,7 +67,7 @@ class WriterOptions:
 
     @property
     def wish(self) -> WriterWish:
-        from runner.jobs.writers import WriterWish
+        from runner.jobs.publishing.writers import WriterWish
 
         return WriterWish(self.max_block, self.paused)
 

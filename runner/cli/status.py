@@ -75,7 +75,7 @@ def gathered(config: Config, *, offline: bool = False) -> dict[str, Any]:
 
 
 def _log(config: Config, problems: list[str]) -> dict[str, Any] | None:
-    from runner.jobs.fraction import fraction_line, stated
+    from runner.jobs.syncing.fraction import fraction_line, stated
     from runner.log import Log
 
     try:
@@ -163,7 +163,7 @@ def _projection_state(defined: str | None, live: str) -> str:
 
 def _unfinished(config: Config) -> list[dict[str, Any]]:
     """Runs that go on, and the latest run of a kind and its projections where that failed or died."""
-    from runner.jobs.ledger import Ledger
+    from runner.jobs.records.ledger import Ledger
 
     latest: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
     with Ledger(config.state.path / "jobs.sqlite", read_only=True) as ledger:

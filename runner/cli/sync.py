@@ -14,8 +14,8 @@ from runner.cli.running import metrics_options, running
 if TYPE_CHECKING:
     from runner.cli.options import Session
     from runner.cli.running import MetricsOptions
-    from runner.jobs.fraction import Fraction
-    from runner.jobs.sync import SyncReport
+    from runner.jobs.syncing.fraction import Fraction
+    from runner.jobs.syncing.sync import SyncReport
 
 __all__ = ["command", "show_sync"]
 
@@ -37,8 +37,8 @@ def command(session: Session, sources: tuple[str, ...], plan: bool, aggregates: 
     error that names it. A last line without a line end is left for the next sync, unless the source is `final`. Syncing
     again after a crash neither loses nor doubles an event. Columns that the projections read are made at the end.
     """
-    from runner.jobs.fraction import parse_fraction
-    from runner.jobs.sync import sync
+    from runner.jobs.syncing.fraction import parse_fraction
+    from runner.jobs.syncing.sync import sync
 
     fraction = parse_fraction(aggregates) if aggregates else None
     if plan:
@@ -53,7 +53,7 @@ def command(session: Session, sources: tuple[str, ...], plan: bool, aggregates: 
 
 
 def _plan(session: Session, sources: tuple[str, ...], fraction: Fraction | None) -> None:
-    from runner.jobs.sync_plan import plan_sync
+    from runner.jobs.syncing.sync_plan import plan_sync
 
     plan = plan_sync(session.config, sources or None, fraction=fraction)
     if session.as_json:

@@ -19,8 +19,8 @@ def add_tables(config: Config, read_models: Sequence[dict[str, Any]], last: int,
     """Enter under "table" what users of each read model see in Postgres. last: the log's last position."""
     if config.read_models.postgres is None:
         return
-    from runner.jobs.publishing import table_states
-    from runner.jobs.writers import Writers, WriterWish
+    from runner.jobs.publishing.publishing import table_states
+    from runner.jobs.publishing.writers import Writers, WriterWish
 
     writers = Writers(config, WriterWish())
     try:

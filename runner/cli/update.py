@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from runner.cli.options import Session
     from runner.cli.running import EngineOptions, MetricsOptions
     from runner.config import Config
-    from runner.jobs.reports import UpdateReport
+    from runner.jobs.reports.runs import UpdateReport
 
 __all__ = ["command"]
 
@@ -63,7 +63,7 @@ def command(
     behind the round under way, with exit code 0 (a second Ctrl-C at once, with 130). When `runner rebuild` switches a
     read model to a changed projection, it ends with exit code 11: start it with the new code then.
     """
-    from runner.jobs.update import update
+    from runner.jobs.updating.update import update
 
     chosen = chosen_names(names, everything) if names or everything else "live"
     if follow and to is not None:

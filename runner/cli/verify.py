@@ -46,7 +46,7 @@ def command(
     Those in files and those of the tables in Postgres; nothing is changed. `runner prove` folds a sample in plain
     Python instead, `runner compare` looks at tables that the application wrote.
     """
-    from runner.jobs.verify import verify
+    from runner.jobs.proving.verify import verify
 
     chosen = chosen_names(names, everything)
     check_page(html)

@@ -18,9 +18,9 @@ from runner.errors import ConfigError, JobError
 from runner.fold.key_events import KeyEvents
 from runner.fold.plain import plain_steps
 from runner.fold.plain_events import LogNames
-from runner.jobs.context import Recording
-from runner.jobs.preparing import chosen_definitions, with_columns
-from runner.jobs.sampling import Sample
+from runner.jobs.folding.preparing import chosen_definitions, with_columns
+from runner.jobs.proving.sampling import Sample
+from runner.jobs.records.recording import Recording
 from runner.log import Log
 from runner.positions import START, PartitionId, Position
 from runner.stats import ignore

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.jobs import rebuild as rebuild_job
+from runner.jobs.rebuilding import rebuild as rebuild_job
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from runner.cli.notes import note_lines
 from runner.cli.options import Session
 from runner.cli.running import proof_lines
-from runner.jobs.reports import ProjectionReport
+from runner.jobs.reports.runs import ProjectionReport
 from runner.positions import Position
 
 if TYPE_CHECKING:

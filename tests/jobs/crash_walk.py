@@ -22,10 +22,10 @@ from job_project import ALL, TINY, Project, history
 
 from runner.config import load_definitions
 from runner.fold.plan import plan_fold
-from runner.jobs import catch_up
-from runner.jobs.rebuild import rebuild
-from runner.jobs.rollback import rollback
-from runner.jobs.update import update
+from runner.jobs.folding import catch_up
+from runner.jobs.publishing.rollback import rollback
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.updating.update import update
 
 EVENTS = 240
 

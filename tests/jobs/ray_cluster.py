@@ -29,8 +29,8 @@ from job_project import Project, history
 from runner.engine import NodeAnswer, gather
 from runner.engine.ray import RayEngine
 from runner.errors import EngineError
-from runner.jobs.ledger import Ledger
-from runner.jobs.rebuild import rebuild
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.records.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator

@@ -22,7 +22,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from published_project import SCHEMA, PublishedProject
 
-import runner.jobs.reconcile
+import runner.jobs.publishing.reconcile
 import runner.sinks.postgres.tables  # noqa: F401  # what children would import each
 
 ENV = "RUNNER_WALK_URL"

@@ -9,7 +9,7 @@ import pytest
 from job_project import Project, history
 
 from runner.cli import app
-from runner.jobs.rebuild import rebuild
+from runner.jobs.rebuilding.rebuild import rebuild
 
 if TYPE_CHECKING:
     from pathlib import Path

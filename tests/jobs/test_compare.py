@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.jobs.compare import Difference, differences, same
+from runner.jobs.proving.same_bytes import Difference, differences, same
 
 ROWS = st.lists(
     st.tuples(st.text(max_size=3), st.one_of(st.none(), st.floats()), st.integers(-3, 3)),

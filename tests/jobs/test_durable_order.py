@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from job_project import TINY, Project, history
 
-from runner.jobs.rebuild import rebuild
-from runner.jobs.update import update
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.updating.update import update
 from runner.log import Log, LogWriter
 
 if TYPE_CHECKING:

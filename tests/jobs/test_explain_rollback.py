@@ -7,9 +7,9 @@ from job_project import TINY, Project, Sent, expected, history
 
 from runner.errors import ConfigError, JobError, ReadModelError
 from runner.jobs.explain import explain
-from runner.jobs.rebuild import rebuild
-from runner.jobs.rollback import rollback
-from runner.jobs.update import update
+from runner.jobs.publishing.rollback import rollback
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.updating.update import update
 from runner.stats import CheckpointMoved, Fact
 
 LIFE = [

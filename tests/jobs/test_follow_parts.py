@@ -26,8 +26,8 @@ from runner.errors import (
     Superseded,
     VersionBusy,
 )
-from runner.jobs.joining import LARGEST, _joined_after
-from runner.jobs.troubles import READ_MODELS, Troubles
+from runner.jobs.following.joining import LARGEST, _joined_after
+from runner.jobs.following.troubles import READ_MODELS, Troubles
 from runner.metrics.prometheus import Metrics
 from runner.stats import Followed, Noted, RoundFailed
 
@@ -83,7 +83,7 @@ def test_a_read_model_that_is_switched_just_now_is_waited_for_a_while(monkeypatc
         troubles.failed(READ_MODELS, FingerprintChanged("from the first"))
     troubles.well(READ_MODELS)
     troubles.failed(READ_MODELS, ReadModelError("version 1 is not live"))
-    monkeypatch.setattr("runner.jobs.troubles.BUSY", 0.0)
+    monkeypatch.setattr("runner.jobs.following.troubles.BUSY", 0.0)
     with pytest.raises(ReadModelError):
         troubles.failed(READ_MODELS, ReadModelError("version 1 is not live"))
 

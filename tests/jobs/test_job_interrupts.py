@@ -13,16 +13,16 @@ from job_project import Project, expected, history
 
 from runner.engine import InProcessEngine, NodeAnswer
 from runner.errors import EngineError
-from runner.jobs.ledger import Ledger
-from runner.jobs.preparing import check_nodes
-from runner.jobs.rebuild import rebuild
+from runner.jobs.folding.preparing import check_nodes
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.records.ledger import Ledger
 
 HERE = Path(__file__).parent
 
 SCRIPT = """
 import os, signal, sys, threading, time
 import psutil
-import runner.jobs.rebuild as job
+import runner.jobs.rebuilding.rebuild as job
 from runner.cli.app import run
 
 config, engine, point, times = sys.argv[1:5]

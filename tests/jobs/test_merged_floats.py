@@ -11,11 +11,11 @@ import pytest
 from job_project import TINY, Project, history
 
 from runner.errors import ProofError
-from runner.jobs import merging
-from runner.jobs.compare import differences, same
-from runner.jobs.prove import prove
-from runner.jobs.rebuild import rebuild
-from runner.jobs.update import update
+from runner.jobs.folding import merging
+from runner.jobs.proving.prove import prove
+from runner.jobs.proving.same_bytes import differences, same
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.updating.update import update
 from runner.log import LogWriter
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from job_project import TINY, Project, history
 from runner.errors import FingerprintChanged, JobError, ProofError
 from runner.fold.plain import fold_plain
 from runner.fold.plan import plan_fold
-from runner.jobs import merging, partition
-from runner.jobs.preparing import chosen_definitions, with_columns
-from runner.jobs.prove import prove
-from runner.jobs.rebuild import rebuild
-from runner.jobs.sampling import choose, quotas, restricted
+from runner.jobs.folding import merging, partition
+from runner.jobs.folding.preparing import chosen_definitions, with_columns
+from runner.jobs.proving.prove import prove
+from runner.jobs.proving.sampling import choose, quotas, restricted
+from runner.jobs.rebuilding.rebuild import rebuild
 from runner.positions import PartitionId, Position
 from runner.sinks.rows import write_rows
 
@@ -149,7 +149,7 @@ def test_a_sample_is_whole_aggregates_and_follows_the_seed(project: Project) -> 
 
 def test_restricted_batches_fold_like_wanted_ones(project: Project) -> None:
     project.append(history(5, 300, accounts=50), partitions=1, room=TINY)
-    from runner.jobs.context import Recording
+    from runner.jobs.records.recording import Recording
     from runner.stats import ignore
 
     definitions = chosen_definitions(project.config, "all")

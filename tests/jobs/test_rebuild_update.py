@@ -17,10 +17,10 @@ from runner.errors import (
     ReadModelError,
     VersionBusy,
 )
-from runner.jobs import partition
-from runner.jobs.ledger import Ledger
-from runner.jobs.rebuild import rebuild
-from runner.jobs.update import update
+from runner.jobs.folding import partition
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.records.ledger import Ledger
+from runner.jobs.updating.update import update
 from runner.sinks.rows import write_rows
 from runner.stats import CheckpointMoved, Fact, JobFinished, Noted, PartitionFolded, Proved, RowsWritten, StageFinished
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from job_project import ALL, Project, expected, history
 
-from runner.jobs.rebuild import rebuild
-from runner.jobs.update import update
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.updating.update import update
 from runner.log import LogWriter, Room
 
 

@@ -10,11 +10,11 @@ import pytest
 from job_project import ALL, TINY, Project, expected, history
 
 from runner.fold.plan import FoldPlan, plan_fold
-from runner.jobs import catch_up, preparing
-from runner.jobs.kept import Kept
-from runner.jobs.preparing import plan_over
-from runner.jobs.rebuild import rebuild
-from runner.jobs.update import update
+from runner.jobs.folding import catch_up, preparing
+from runner.jobs.folding.preparing import plan_over
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.updating.kept import Kept
+from runner.jobs.updating.update import update
 from runner.sinks import compaction
 from runner.sinks.saved import KeptFiles, SavedFiles
 from runner.sinks.shape import EVERY
@@ -124,9 +124,9 @@ import sys
 sys.path.insert(0, {str(__import__("pathlib").Path(__file__).parent)!r})
 from pathlib import Path
 from job_project import Project, history
-from runner.jobs.rebuild import rebuild
-from runner.jobs.rollback import rollback
-from runner.jobs.update import update
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.publishing.rollback import rollback
+from runner.jobs.updating.update import update
 from runner.cli import status
 project = Project(Path({str(tmp_path)!r}))
 project.append(history(1, 40))

@@ -8,9 +8,9 @@ import pytest
 from job_project import ALL, TINY, expected, history
 from published_project import SCHEMA, PublishedProject
 
-from runner.jobs.rebuild import rebuild
-from runner.jobs.rollback import rollback
-from runner.jobs.update import update
+from runner.jobs.publishing.rollback import rollback
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.updating.update import update
 
 if TYPE_CHECKING:
     from pathlib import Path

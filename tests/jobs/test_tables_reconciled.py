@@ -10,9 +10,9 @@ from job_project import ALL, TINY, expected, history
 from published_project import SCHEMA, PublishedProject
 
 from runner.errors import JobError, ReadModelError
-from runner.jobs.rebuild import rebuild
-from runner.jobs.rollback import rollback
-from runner.jobs.update import update
+from runner.jobs.publishing.rollback import rollback
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.updating.update import update
 from runner.sinks.postgres.tables import PostgresTables
 
 if TYPE_CHECKING:

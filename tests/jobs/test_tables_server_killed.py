@@ -14,7 +14,7 @@ import pytest
 from job_project import ALL, expected, history
 from live_bank import LiveBank
 
-import runner.jobs.publishing
+import runner.jobs.publishing.publishing
 import runner.log.writer
 import runner.sinks.postgres.applying
 import runner.sinks.postgres.loading
@@ -22,9 +22,9 @@ import runner.sinks.postgres.switching
 import runner.sinks.postgres.tables
 import runner.sinks.publish
 from runner.errors import PostgresError
-from runner.jobs.rebuild import rebuild
-from runner.jobs.sync import sync
-from runner.jobs.update import update
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.syncing.sync import sync
+from runner.jobs.updating.update import update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 EVENTS = history(51, 160)
 STEPPING: tuple[Any, ...] = (
-    runner.jobs.publishing,
+    runner.jobs.publishing.publishing,
     runner.log.writer,
     runner.sinks.publish,
     *(runner.sinks.postgres.applying, runner.sinks.postgres.loading),

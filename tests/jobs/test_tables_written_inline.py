@@ -14,11 +14,11 @@ from job_project import Sent, expected
 from live_bank import LiveBank
 
 from runner.errors import JobError
-from runner.jobs.rebuild import rebuild
-from runner.jobs.rollback import rollback
-from runner.jobs.sync import sync
-from runner.jobs.update import update
-from runner.jobs.writers import WriterWish
+from runner.jobs.publishing.rollback import rollback
+from runner.jobs.publishing.writers import WriterWish
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.syncing.sync import sync
+from runner.jobs.updating.update import update
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

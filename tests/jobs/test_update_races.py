@@ -11,11 +11,11 @@ import pytest
 from job_project import ALL, Project, expected, history
 
 from runner.errors import JobError, LogLocked, ReadModelError, VersionBusy
-from runner.jobs import catch_up
-from runner.jobs import update as updates
-from runner.jobs.ledger import Ledger
-from runner.jobs.rebuild import rebuild
-from runner.jobs.update import update
+from runner.jobs.folding import catch_up
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.records.ledger import Ledger
+from runner.jobs.updating import update as updates
+from runner.jobs.updating.update import update
 from runner.sinks import compaction
 
 if TYPE_CHECKING:

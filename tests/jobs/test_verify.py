@@ -12,9 +12,9 @@ from job_project import Project, history
 
 from runner.cli.app import run
 from runner.errors import ConfigError, FingerprintChanged, JobError
-from runner.jobs.rebuild import rebuild
-from runner.jobs.update import update
-from runner.jobs.verify import verify
+from runner.jobs.proving.verify import verify
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.updating.update import update
 from runner.sinks.rows import write_rows
 
 if TYPE_CHECKING:

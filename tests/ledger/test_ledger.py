@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runner.errors import JobError
-from runner.jobs import ledger as ledger_module
-from runner.jobs.ledger import Ledger, NewJob, PartitionRecord
-from runner.jobs.owner import Owner
+from runner.jobs.records import ledger as ledger_module
+from runner.jobs.records.ledger import Ledger, NewJob, PartitionRecord
+from runner.jobs.records.owner import Owner
 from runner.positions import Position
 from runner.sinks.shape import FileInfo
 from runner.stats import StageFinished, StageStarted
@@ -63,7 +63,7 @@ def _elsewhere(path: Path, code: str) -> str:
     """Run code in another process that has ``ledger`` and ``JOB``, and ends without closing anything."""
     script = f"""
 import os, sys
-from runner.jobs.ledger import Ledger, NewJob, PartitionRecord
+from runner.jobs.records.ledger import Ledger, NewJob, PartitionRecord
 ledger = Ledger({str(path)!r})
 JOB = NewJob("rebuild", ("orders", "accounts"))
 {code}

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from stores_of_libraries import Project
 
-from runner.jobs.comparison import compare
+from runner.jobs.comparing.compare import compare
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fixtures_postgres import Database
 
-    from runner.jobs.comparison_report import ComparedTable
+    from runner.jobs.reports.comparisons import ComparedTable
 
 __all__ = ["COMPARE", "PROGRESS", "TOTAL", "compared", "shop_project"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from postgres_servers import PostgresServer
 from stores_of_libraries import Project
 
-from runner.jobs.follow import Stop, follow
+from runner.jobs.following.follow import Stop, follow
 from runner.stats import Followed, Noted, RoundFailed
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fixtures_postgres import Database
 
     from runner.config import Config
-    from runner.jobs.follow import FollowReport
+    from runner.jobs.following.follow import FollowReport
     from runner.stats import Fact
 
 __all__ = [

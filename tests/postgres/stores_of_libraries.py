@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from runner.config import load_config, load_definitions
 from runner.config.postgres import read_postgres_source
 from runner.config.table import Table
-from runner.jobs.rebuild import rebuild
-from runner.jobs.sync import sync
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.syncing.sync import sync
 from runner.log import Log
 from runner.positions import START, PartitionId
 from runner.sinks.read_models import ReadModels
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fixtures_postgres import Database
 
     from runner.config import Config, PostgresSourceConfig
-    from runner.jobs.sync import SyncReport
+    from runner.jobs.syncing.sync import SyncReport
 
 __all__ = ["Project", "read", "store", "toml"]
 

@@ -12,8 +12,8 @@ from compare_shop import compared
 from simulated_shop import Shop
 from test_compare_in_place import HAND_OVER, in_place, rows_of, spoiled
 
-import runner.jobs.in_place
-from runner.jobs.rebuild import rebuild
+import runner.jobs.publishing.in_place
+from runner.jobs.rebuilding.rebuild import rebuild
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ def test_rows_that_others_change_meanwhile_are_looked_at_again(
             meddled += 1
             shop.change('"customerName" = \'late\', "Notes" = "Notes" || \'!\'', f"'{ids[meddled]}', '{ids[-meddled]}'")
 
-    monkeypatch.setattr(runner.jobs.in_place, "reached", meddle)
+    monkeypatch.setattr(runner.jobs.publishing.in_place, "reached", meddle)
     rebuild(project.config, ["orders"], prove=0)
     assert meddled == 2
     assert compared(project).same

@@ -12,10 +12,10 @@ from runner.cli.app import run
 from runner.config.comparison import ProgressConfig
 from runner.config.hand_over import HandOverConfig
 from runner.errors import ConfigError, JobError
-from runner.jobs.rebuild import rebuild
-from runner.jobs.rollback import rollback
-from runner.jobs.update import update
-from runner.jobs.verify import verify
+from runner.jobs.proving.verify import verify
+from runner.jobs.publishing.rollback import rollback
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.updating.update import update
 from runner.sinks.application.hand_over import bound_names, hand_over_of, refuse_daemons
 from runner.sinks.application.progress import read_progress
 

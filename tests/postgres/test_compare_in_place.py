@@ -11,9 +11,9 @@ from stores_of_libraries import Project
 
 from runner.cli.app import run
 from runner.errors import ConfigError, JobError, ReadModelError, RowsDiffer
-from runner.jobs.rebuild import rebuild
-from runner.jobs.rollback import rollback
-from runner.jobs.update import update
+from runner.jobs.publishing.rollback import rollback
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.updating.update import update
 from runner.stats import Noted
 
 if TYPE_CHECKING:

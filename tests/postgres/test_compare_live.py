@@ -12,9 +12,9 @@ from simulated_shop import Shop
 from stores_of_libraries import Project
 
 from runner.cli.app import run
-from runner.jobs import comparison
-from runner.jobs.rebuild import rebuild
-from runner.jobs.verify import verify
+from runner.jobs.comparing import compare
+from runner.jobs.proving.verify import verify
+from runner.jobs.rebuilding.rebuild import rebuild
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +73,7 @@ class Application(threading.Thread):
 def test_a_table_that_is_written_with_the_events_is_equal_at_any_time(
     database: Database, restored: Restored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "TIMES", 100)  # on a busy machine writers stand in the middle most of the time
+    monkeypatch.setattr(compare, "TIMES", 100)  # on a busy machine writers stand in the middle most of the time
     Shop(restored(database, "emmett"))
     project = shop_project(tmp_path, database, progress='"inline"')
     stopped = threading.Event()

@@ -12,8 +12,8 @@ from stores_of_libraries import Project, toml
 
 from runner.cli.app import run
 from runner.errors import ConfigError, CopyError, JobError, PostgresError, ReadModelError, RunnerError
-from runner.jobs.comparison import compare
-from runner.jobs.rebuild import rebuild
+from runner.jobs.comparing.compare import compare
+from runner.jobs.rebuilding.rebuild import rebuild
 from runner.sinks.read_models import ReadModels
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from transaction_pooler import TransactionPooler
 
 from runner.cli import app
 from runner.config import ConnectionSettings, load_config
-from runner.jobs.doctor import diagnose
+from runner.jobs.doctoring.doctor import diagnose
 from runner.postgres import connect, pooling, server_facts
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fixtures_postgres import Database, Restored
     from postgres_servers import PostgresServer
 
-    from runner.jobs.diagnosis import Diagnosis, Finding
+    from runner.jobs.doctoring.diagnosis import Diagnosis, Finding
 
 STORE = """
 CREATE SCHEMA "My Store";
@@ -408,7 +408,9 @@ def test_a_full_disk_and_a_directory_that_is_none(
 ) -> None:
     restored(database, "message_db")
     patient.store(database.env, "message-db")
-    monkeypatch.setattr("runner.jobs.doctor.shutil.disk_usage", lambda _path: shutil._ntuple_diskusage(1, 1, 100_000))
+    monkeypatch.setattr(
+        "runner.jobs.doctoring.doctor.shutil.disk_usage", lambda _path: shutil._ntuple_diskusage(1, 1, 100_000)
+    )
     found = patient.diagnosis()
     assert {f.place: f.level for f in found.findings if f.check == "disk"} == {
         "[log]": "problem",

@@ -24,10 +24,10 @@ from followers import (
 
 from runner.config.connection import ConnectionSettings
 from runner.errors import PostgresUnavailable, SourceChanged
-from runner.jobs import live
-from runner.jobs.follow import Stop, follow
-from runner.jobs.ledger import Ledger
-from runner.jobs.sync import sync
+from runner.jobs.following import live
+from runner.jobs.following.follow import Stop, follow
+from runner.jobs.records.ledger import Ledger
+from runner.jobs.syncing.sync import sync
 from runner.log import Log, LogWriter
 from runner.postgres.notify import Notifications, wait_for_any
 from runner.sources import open_source
@@ -89,9 +89,9 @@ def test_one_job_in_the_ledger_whose_counts_grow(database: Database, tmp_path: P
 def test_a_notification_ends_the_wait(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With looks an hour apart only the store's own word can bring the events."""
     project = started(database, tmp_path, notify_channel="Told \"of' events")
-    monkeypatch.setattr("runner.jobs.live.FIRST_PAUSE", 3600.0)
-    monkeypatch.setattr("runner.jobs.live.LONGEST_PAUSE", 3600.0)
-    monkeypatch.setattr("runner.jobs.live.NOTIFIED_PAUSE", 3600.0)
+    monkeypatch.setattr("runner.jobs.following.live.FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr("runner.jobs.following.live.LONGEST_PAUSE", 3600.0)
+    monkeypatch.setattr("runner.jobs.following.live.NOTIFIED_PAUSE", 3600.0)
     with Follower(project.config) as follower, database.connect() as connection:
         for number in range(1, 4):
             append(connection, "one", number)
@@ -270,7 +270,7 @@ def with_patience(work: Any) -> None:
 def test_small_segments_are_joined_meanwhile(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runner.jobs.follow.FEW", 4)
+    monkeypatch.setattr("runner.jobs.following.follow.FEW", 4)
     project = started(database, tmp_path)
     with Follower(project.config) as follower, database.connect() as connection:
         for number in range(1, 25):

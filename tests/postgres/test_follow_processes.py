@@ -20,7 +20,7 @@ from followers import PATIENCE, append, folded, projections, published, started
 from stores_of_libraries import Project
 
 from runner.config import load_config
-from runner.jobs.ledger import Ledger
+from runner.jobs.records.ledger import Ledger
 from runner.sinks.read_models import ReadModels
 
 if TYPE_CHECKING:

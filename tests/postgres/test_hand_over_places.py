@@ -10,10 +10,11 @@ import pytest
 from stores_of_libraries import Project
 
 from runner.errors import JobError
-from runner.jobs import in_place, standing
-from runner.jobs.comparison import compare
-from runner.jobs.rebuild import rebuild
-from runner.jobs.standing import place_of
+from runner.jobs.comparing import standing
+from runner.jobs.comparing.compare import compare
+from runner.jobs.comparing.standing import place_of
+from runner.jobs.publishing import in_place
+from runner.jobs.rebuilding.rebuild import rebuild
 from runner.log import Log
 from runner.positions import Position
 from runner.sinks.postgres import switching

@@ -8,9 +8,9 @@ import pytest
 from stores_of_libraries import Project
 
 from runner.errors import JobError
-from runner.jobs import writers
-from runner.jobs.rebuild import rebuild
-from runner.jobs.writers import WriterWish, _places
+from runner.jobs.publishing import writers
+from runner.jobs.publishing.writers import WriterWish, _places
+from runner.jobs.rebuilding.rebuild import rebuild
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ from stores_of_libraries import Project, read, store
 from runner.cli.app import run
 from runner.config.stores import Limits
 from runner.errors import ConfigError, PostgresTimeout
-from runner.jobs.fraction import parse_fraction
-from runner.jobs.sync import sync
-from runner.jobs.sync_plan import plan_sync
+from runner.jobs.syncing.fraction import parse_fraction
+from runner.jobs.syncing.sync import sync
+from runner.jobs.syncing.sync_plan import plan_sync
 from runner.log import Log
 from runner.sources import open_source
 from runner.sources.postgres import extraction

@@ -11,8 +11,8 @@ from fixtures_postgres import Database
 from stores_of_libraries import Project
 
 from runner.errors import SourceChanged, SourceError
-from runner.jobs.fraction import parse_fraction
-from runner.jobs.sync import sync
+from runner.jobs.syncing.fraction import parse_fraction
+from runner.jobs.syncing.sync import sync
 from runner.log import Log
 
 if TYPE_CHECKING:

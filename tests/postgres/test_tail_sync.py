@@ -19,9 +19,9 @@ from test_tail_schedules import PATIENCE, Plan, SureLoss, Writer
 
 from runner.cli import app
 from runner.errors import PostgresError, SourceChanged, SourceError
-from runner.jobs import live
-from runner.jobs.sync import sync
-from runner.jobs.update import update
+from runner.jobs.following import live
+from runner.jobs.syncing.sync import sync
+from runner.jobs.updating.update import update
 from runner.sources.postgres.tail import choose
 from runner.sources.postgres.tail.durability import Durability
 from runner.stats import WatermarkSeen

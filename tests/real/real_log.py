@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runner.config import load_config, load_definitions
-from runner.jobs.rebuild import rebuild
-from runner.jobs.sync import sync
-from runner.jobs.update import update
+from runner.jobs.rebuilding.rebuild import rebuild
+from runner.jobs.syncing.sync import sync
+from runner.jobs.updating.update import update
 from runner.sinks.export import canonical
 from runner.sinks.read_models import ReadModels
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from runner.jobs.reports import RebuildReport, UpdateReport
-    from runner.jobs.sync import SyncReport
+    from runner.jobs.reports.runs import RebuildReport, UpdateReport
+    from runner.jobs.syncing.sync import SyncReport
 
 __all__ = ["BANK", "FILES", "GITHUB", "LOANS", "RealLog", "one", "same"]
 

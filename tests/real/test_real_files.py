@@ -11,7 +11,7 @@ import pytest
 from real_log import FILES, RealLog, one, same
 
 from runner.jobs.explain import explain
-from runner.jobs.prove import prove
+from runner.jobs.proving.prove import prove
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from runner.config import load_config
-from runner.jobs.sync import sync
+from runner.jobs.syncing.sync import sync
 from runner.log import Log
 
 TOML = """

@@ -16,7 +16,7 @@ from source_cases import ids, lines
 
 from runner.config import load_config
 from runner.errors import ConfigError, DefinitionError, FieldValueError, LineError, SourceChanged, SourceError
-from runner.jobs.sync import sync
+from runner.jobs.syncing.sync import sync
 from runner.log import Log, audit
 from runner.stats import EventsRead, JobFinished, LineRejected, StageFinished, StageStarted
 
@@ -33,7 +33,7 @@ type = "type"
 PROGRAM = """
 import sys
 from runner.config import load_config
-from runner.jobs.sync import sync
+from runner.jobs.syncing.sync import sync
 sync(load_config(sys.argv[1]))
 """
 

@@ -1,0 +1,1 @@
+"""Compare: read models against the tables that the application wrote, at the place that those reflect."""

@@ -1,0 +1,1 @@
+"""Follow: sync and update in a loop, until it is asked to stop."""
