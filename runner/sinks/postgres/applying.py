@@ -29,7 +29,7 @@ from runner.steps import reached
 if TYPE_CHECKING:
     from runner.postgres import AnyConnection, Composable, Composed
     from runner.sinks.postgres.columns import Layout
-    from runner.sinks.postgres.port import Place
+    from runner.sinks.postgres.port import TablePlace
 
 __all__ = ["Change", "apply_in", "changes_since"]
 
@@ -74,7 +74,7 @@ def _same_rows(version: Version, revision: int, position: Position) -> int:
 
 
 def apply_in(
-    connection: AnyConnection, version: Version, place: Place, layout: Layout, relid: int, table: Identifier
+    connection: AnyConnection, version: Version, place: TablePlace, layout: Layout, relid: int, table: Identifier
 ) -> bool:
     """Bring one table to the version's revision, in the caller's transaction; whether there was anything to do."""
     where = f"read model {version.name!r}, table {place.words}"
@@ -111,7 +111,7 @@ def apply_in(
 
 
 def _apply_changed(
-    connection: AnyConnection, change: Change, place: Place, layout: Layout, table: Identifier, where: str
+    connection: AnyConnection, change: Change, place: TablePlace, layout: Layout, table: Identifier, where: str
 ) -> None:
     rows, deleted = (layout.rows_for(t, place) for t in (change.rows, change.deleted))
     if deleted.num_rows and layout.key:
@@ -128,7 +128,7 @@ def _apply_changed(
 
 
 def _apply_whole(
-    connection: AnyConnection, version: Version, place: Place, layout: Layout, table: Identifier, where: str
+    connection: AnyConnection, version: Version, place: TablePlace, layout: Layout, table: Identifier, where: str
 ) -> None:
     empty = layout.rows_for(version.shape.schema.empty_table(), place)
     every = _temporary(connection, ALL, layout, empty, where)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from runner.postgres import AnyConnection, Composed
     from runner.sinks.postgres.columns import Layout
-    from runner.sinks.postgres.port import Place
+    from runner.sinks.postgres.port import TablePlace
 
 __all__ = ["BELONGINGS", "Belonging", "Former", "belongings", "former_at", "own_index_statement", "rehearsed"]
 
@@ -55,7 +55,7 @@ class Former:
     own: frozenset[str]
 
 
-def former_at(connection: AnyConnection, place: Place) -> Former | None:
+def former_at(connection: AnyConnection, place: TablePlace) -> Former | None:
     """The live table of a place, or None. Raises ReadModelError where it is not the runner's own."""
     row = connection.execute(BELONGINGS["live_table"], {"schema": place.schema, "name": place.table}).fetchone()
     if row is None:
@@ -71,7 +71,7 @@ def former_at(connection: AnyConnection, place: Place) -> Former | None:
 
 
 def belongings(
-    connection: AnyConnection, place: Place, former: Former, layout: Layout, new: str = ""
+    connection: AnyConnection, place: TablePlace, former: Former, layout: Layout, new: str = ""
 ) -> tuple[Belonging, ...]:
     """All that hangs on the live table, in the order of carrying over. In the caller's transaction, whose search path
     becomes the table's schema. new: the new table's name; "" is the live one's.
@@ -118,12 +118,16 @@ def _as_printed(text: str) -> Composed:
     return Belonging("", "", text).sql
 
 
-def rehearsed(connection: AnyConnection, place: Place, items: Sequence[Belonging], layout: Layout) -> tuple[str, ...]:
+def rehearsed(
+    connection: AnyConnection, place: TablePlace, items: Sequence[Belonging], layout: Layout
+) -> tuple[str, ...]:
     """What of these could not be carried over to a table of this layout, in words. Leaves nothing behind."""
     return tuple(_refusals(connection, place, items, layout))
 
 
-def _refusals(connection: AnyConnection, place: Place, items: Sequence[Belonging], layout: Layout) -> Iterator[str]:
+def _refusals(
+    connection: AnyConnection, place: TablePlace, items: Sequence[Belonging], layout: Layout
+) -> Iterator[str]:
     for item in items:
         if item.phase == "refuse":
             yield f"{item.name}: {item.statement}"

@@ -14,7 +14,7 @@ from runner.errors import ReadModelError
 from runner.positions import Position
 from runner.postgres import Jsonb, connect, named_sql, translated
 from runner.sinks.postgres.names import versioned
-from runner.sinks.postgres.port import Place, TableState
+from runner.sinks.postgres.port import TablePlace, TableState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,7 @@ def read_states(connection: AnyConnection) -> dict[str, TableState]:
         found: dict[str, TableState] = {}
         for name, schema, table, tenant, *said, fingerprint, log_id, job_id in connection.execute(BOOKS["states"]):
             version, revision, position = said
-            place = Place(schema, table, tenant)
+            place = TablePlace(schema, table, tenant)
             state = TableState(name, (place,), version, revision, Position(position), fingerprint, log_id, job_id)
             former = found.get(name)
             if former is not None:
@@ -112,7 +112,7 @@ def read_states(connection: AnyConnection) -> dict[str, TableState]:
         return found
 
 
-def known(connection: AnyConnection, name: str, place: Place, version: int, *, live: bool) -> KnownTable | None:
+def known(connection: AnyConnection, name: str, place: TablePlace, version: int, *, live: bool) -> KnownTable | None:
     """The table of a version at a place that is live, or the one that is not; None where there is none."""
     rows = connection.execute(
         BOOKS["of_version"], {"name": name, "schema": place.schema, "table": place.table, "version": version}
@@ -123,7 +123,7 @@ def known(connection: AnyConnection, name: str, place: Place, version: int, *, l
     return None
 
 
-def note(connection: AnyConnection, version: Version, place: Place, relid: int, layout: Layout) -> None:
+def note(connection: AnyConnection, version: Version, place: TablePlace, relid: int, layout: Layout) -> None:
     """Note a table that was made just now, in its transaction."""
     connection.execute(
         BOOKS["note_table"],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runner.postgres import AnyConnection
     from runner.sinks.postgres.belongings import Belonging, Former
     from runner.sinks.postgres.columns import Layout
-    from runner.sinks.postgres.port import Place
+    from runner.sinks.postgres.port import TablePlace
 
 __all__ = ["TABLES", "Incoming", "missing", "prepare"]
 
@@ -37,7 +37,7 @@ class Incoming:
     called now, and what when it is live."""
 
     read_model: str
-    place: Place
+    place: TablePlace
     layout: Layout
     version: int
     relid: int

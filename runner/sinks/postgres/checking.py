@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runner.postgres import AnyConnection
     from runner.sinks.postgres.belongings import Belonging
     from runner.sinks.postgres.columns import Layout
-    from runner.sinks.postgres.port import Place
+    from runner.sinks.postgres.port import TablePlace
 
 __all__ = ["check_place", "check_rights"]
 
@@ -58,7 +58,7 @@ def check_rights(connection: AnyConnection, schemas: Sequence[str]) -> None:
     ensure(connection)
 
 
-def check_place(connection: AnyConnection, place: Place, layout: Layout) -> str:
+def check_place(connection: AnyConnection, place: TablePlace, layout: Layout) -> str:
     """What a switch will do there, in words. Raises ReadModelError where it cannot."""
     with translated(place.words), connection.transaction():
         former = former_at(connection, place)

@@ -20,7 +20,7 @@ from runner.errors import ReadModelError
 from runner.postgres import SQL, Identifier
 from runner.postgres.types import pg_type_of
 from runner.sinks.postgres.names import NAME_BYTES, SYSTEM_COLUMNS, fitted
-from runner.sinks.postgres.port import Place
+from runner.sinks.postgres.port import TablePlace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,14 +94,14 @@ class Layout:
     def names(columns: tuple[str, ...]) -> Composed:
         return SQL(", ").join(Identifier(n) for n in columns)
 
-    def rows_for(self, rows: pa.Table, place: Place) -> pa.Table:
+    def rows_for(self, rows: pa.Table, place: TablePlace) -> pa.Table:
         """The rows of this place, with the table's columns."""
         if self.by_tenant and TENANT in rows.schema.names:
             rows = rows.filter(pc.equal(rows[TENANT], place.tenant))
         return rows.select(list(self.columns))
 
 
-def layout_of(shape: Shape, place: Place, *, by_tenant: bool = False) -> Layout:
+def layout_of(shape: Shape, place: TablePlace, *, by_tenant: bool = False) -> Layout:
     """The table of a read model. Raises ReadModelError where Postgres cannot have it."""
     where = f"read model {shape.name!r}"
     identity = tuple(n for n in shape.identity if not (by_tenant and n == TENANT))
@@ -130,7 +130,7 @@ def layout_of(shape: Shape, place: Place, *, by_tenant: bool = False) -> Layout:
     )
 
 
-def places_of(shape: Shape, config: PostgresReadModelsConfig, publish: PublishConfig | None) -> tuple[Place, ...]:
+def places_of(shape: Shape, config: PostgresReadModelsConfig, publish: PublishConfig | None) -> tuple[TablePlace, ...]:
     """Where the rows of a read model are seen. Raises ReadModelError where they cannot be told apart by tenant."""
     table = (publish.table if publish else "") or shape.name
     if len(table.encode()) > NAME_BYTES:
@@ -139,11 +139,11 @@ def places_of(shape: Shape, config: PostgresReadModelsConfig, publish: PublishCo
             hint=f"write [publish.{shape.name}] table = ... into runner.toml",
         )
     if publish is None or not publish.per_tenant_schema:
-        return (Place(config.schema, table),)
+        return (TablePlace(config.schema, table),)
     tenants = sorted({tenant for _, tenant in shape.scopes}) or [""]
     if TENANT not in shape.columns and len(tenants) > 1:
         raise ReadModelError(
             f"read model {shape.name!r}: per_tenant_schema needs the tenant in its key",
             hint="its rows belong to no aggregate; add a key part named tenant, or publish one table for all",
         )
-    return tuple(Place(tenant or config.schema, table, tenant) for tenant in tenants)
+    return tuple(TablePlace(tenant or config.schema, table, tenant) for tenant in tenants)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from runner.config.postgres import PostgresReadModelsConfig
     from runner.postgres import AnyConnection
-    from runner.sinks.postgres.port import Place
+    from runner.sinks.postgres.port import TablePlace
 
 __all__ = ["Held", "held"]
 
@@ -37,7 +37,7 @@ class Held:
 
 
 @contextmanager
-def held(config: PostgresReadModelsConfig, places: Sequence[Place], seconds: float) -> Iterator[Held]:
+def held(config: PostgresReadModelsConfig, places: Sequence[TablePlace], seconds: float) -> Iterator[Held]:
     """Hold these tables against writers. Whoever commits the connection keeps what was done in it."""
     where = f"the lock of {', '.join(p.words for p in places)}"
     until = time.monotonic() + seconds

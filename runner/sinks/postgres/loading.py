@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from runner.config.postgres import PostgresReadModelsConfig
     from runner.postgres import AnyConnection
     from runner.sinks.postgres.columns import Layout
-    from runner.sinks.postgres.port import Place
+    from runner.sinks.postgres.port import TablePlace
     from runner.sinks.shape import Version
     from runner.stats import Listener
 
@@ -40,7 +40,12 @@ __all__ = ["added_place", "copied", "load_place"]
 
 
 def load_place(
-    config: PostgresReadModelsConfig, version: Version, place: Place, layout: Layout, workers: int, listener: Listener
+    config: PostgresReadModelsConfig,
+    version: Version,
+    place: TablePlace,
+    layout: Layout,
+    workers: int,
+    listener: Listener,
 ) -> None:
     """Fill the new table of one place, or what of it is missing."""
     name = versioned(place.table, version.number)
@@ -79,7 +84,7 @@ def load_place(
         reached("load.4")
 
 
-def added_place(connection: AnyConnection, version: Version, place: Place, layout: Layout) -> None:
+def added_place(connection: AnyConnection, version: Version, place: TablePlace, layout: Layout) -> None:
     """A live table for a tenant that came after the switch, with its rows, in the caller's transaction."""
     relid = made(connection, version, place, layout, place.table)
     table = qualified(place.schema, place.table)
@@ -92,7 +97,7 @@ def added_place(connection: AnyConnection, version: Version, place: Place, layou
 
 
 def made(
-    connection: AnyConnection, version: Version, place: Place, layout: Layout, name: str, how: SQL | None = None
+    connection: AnyConnection, version: Version, place: TablePlace, layout: Layout, name: str, how: SQL | None = None
 ) -> int:
     """Make and note an empty table in the caller's transaction; its number."""
     statement = TABLES["create"].format(
@@ -132,7 +137,7 @@ def with_keys(connection: AnyConnection, one: Incoming, *, live: bool = False) -
 
 
 def _begun(
-    connection: AnyConnection, version: Version, place: Place, layout: Layout, listener: Listener
+    connection: AnyConnection, version: Version, place: TablePlace, layout: Layout, listener: Listener
 ) -> tuple[int, set[int] | None]:
     """The new table's number, and the partitions that are in it; None: all is."""
     name = versioned(place.table, version.number)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runner.postgres import AnyConnection, Composed
-    from runner.sinks.postgres.port import Place
+    from runner.sinks.postgres.port import TablePlace
 
 __all__ = ["drop_unused", "exchange", "remake"]
 
@@ -26,7 +26,7 @@ VIEWS = named_sql("runner.sinks.postgres", "matviews.sql")
 
 
 def remake(
-    connection: AnyConnection, place: Place, version: int, relid: int, relname: str, items: Sequence[Belonging]
+    connection: AnyConnection, place: TablePlace, version: int, relid: int, relname: str, items: Sequence[Belonging]
 ) -> None:
     """Make what is missing of the materialised views over a table that is not live yet."""
     wanted = [i for i in items if i.phase == "matview"]
@@ -93,7 +93,7 @@ def missing(connection: AnyConnection, version: int, relid: int, items: Sequence
     return [i for i in wanted if (i.detail["schema"], versioned(i.detail["name"], version)) not in have]
 
 
-def _make(connection: AnyConnection, item: Belonging, view: Identifier, place: Place, relname: str) -> None:
+def _make(connection: AnyConnection, item: Belonging, view: Identifier, place: TablePlace, relname: str) -> None:
     detail = item.detail
     names = {"relname": Identifier(relname), "live": Identifier(place.table), "schema": Identifier(place.schema)}
     connection.execute(VIEWS["lend_name"].format(table=qualified(place.schema, relname), **names))

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from runner.positions import Position
     from runner.sinks.shape import Version
 
-__all__ = ["LoadedTable", "Place", "SwitchPlan", "SwitchTimeouts", "TableState"]
+__all__ = ["LoadedTable", "SwitchPlan", "SwitchTimeouts", "TablePlace", "TableState"]
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class TablePlace:
     """A table that users see. tenant: whose rows it holds; "" is everybody's."""
 
     schema: str
@@ -35,7 +35,7 @@ class TableState:
     """
 
     name: str
-    places: tuple[Place, ...]
+    places: tuple[TablePlace, ...]
     version: int
     revision: int
     position: Position
@@ -60,7 +60,7 @@ class LoadedTable:
     """
 
     version: Version
-    places: tuple[Place, ...]
+    places: tuple[TablePlace, ...]
 
     @property
     def schema(self) -> str:
@@ -75,7 +75,7 @@ class LoadedTable:
 class SwitchPlan:
     """What a run will do to which tables. words: a line each, for ``--dry-run`` and the plan."""
 
-    places: tuple[tuple[str, Place], ...]
+    places: tuple[tuple[str, TablePlace], ...]
     """(read model, place)"""
     words: tuple[str, ...] = ()
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from runner.sinks.postgres.belongings import Belonging
     from runner.sinks.postgres.bookkeeping import KnownTable
     from runner.sinks.postgres.columns import Layout
-    from runner.sinks.postgres.port import Place, TableState
+    from runner.sinks.postgres.port import TablePlace, TableState
     from runner.sinks.shape import Shape, Version
     from runner.stats import Listener
 
@@ -61,7 +61,7 @@ class PostgresTables:
         be carried over, and for missing privileges, with the GRANT. Changes no table, locks nobody out.
         """
         places = [(shape, place, layout) for shape in shapes for place, layout in self._places(shape)]
-        taken: dict[Place, str] = {}
+        taken: dict[TablePlace, str] = {}
         for shape, place, _ in places:
             other = taken.setdefault(replace(place, tenant=""), shape.name)
             if other != shape.name:
@@ -197,7 +197,7 @@ class PostgresTables:
         with closing(self._writing("clean up")) as connection, translated("former tables"):
             return drop_former(connection, kept)
 
-    def _places(self, shape: Shape) -> tuple[tuple[Place, Layout], ...]:
+    def _places(self, shape: Shape) -> tuple[tuple[TablePlace, Layout], ...]:
         publish = self._publish.get(shape.name)
         by_tenant = publish is not None and publish.per_tenant_schema
         places = places_of(shape, self._config, publish)

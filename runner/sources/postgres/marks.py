@@ -14,7 +14,7 @@ from runner.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runner.sources.postgres.tail import Place
+    from runner.sources.postgres.tail import StorePlace
 
 __all__ = ["StoreMark", "read_marks", "written_marks"]
 
@@ -29,13 +29,13 @@ class StoreMark:
     columns of the order of rows before ``after`` that were not handed out, since lower versions stand behind them.
     """
 
-    after: Place | None = None
+    after: StorePlace | None = None
     tail: Any = None
     mapping: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     identity: Mapping[str, Any] | None = None
-    stopped: Mapping[str, Place | None] = field(default_factory=dict)
-    held: tuple[Place, ...] = ()
+    stopped: Mapping[str, StorePlace | None] = field(default_factory=dict)
+    held: tuple[StorePlace, ...] = ()
 
     def of(self, mapping: Mapping[str, str], where: str) -> StoreMark:
         """The mark of a store that is read with this mapping. Raises SourceError where rows were read with another."""
@@ -74,7 +74,7 @@ def read_marks(where: str, value: Any) -> dict[str, StoreMark]:
     }
 
 
-def _place(value: list[int] | None) -> Place | None:
+def _place(value: list[int] | None) -> StorePlace | None:
     return None if value is None else tuple(value)
 
 

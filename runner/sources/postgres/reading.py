@@ -19,9 +19,9 @@ from runner.log.arrival import NO_TIME
 from runner.postgres import SQL, Identifier, translated
 from runner.sources.port import BadLine, Piece
 from runner.sources.postgres.arrange import Arranger, shown_row
-from runner.sources.postgres.comparison import Comparison
 from runner.sources.postgres.order import Order, Versions, can_disagree, places_in, too_early, with_places
 from runner.sources.postgres.payloads import Decoder
+from runner.sources.postgres.same_store import SameStoreCheck
 from runner.sources.postgres.statement import ALIAS, Statement
 from runner.sources.postgres.store import described, indexed
 from runner.sources.postgres.tail import Span, TailConfig
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from runner.sources.postgres.marks import StoreMark
     from runner.sources.postgres.order import Columns
     from runner.sources.postgres.store import Store
-    from runner.sources.postgres.tail import Place, Settled
+    from runner.sources.postgres.tail import Settled, StorePlace
 
 __all__ = ["StoreReading", "tail_config"]
 
@@ -90,7 +90,7 @@ class StoreReading:
         self._arranger = Arranger(store, self._statement, decoder)
         self._mark = mark.of(described(store), self._where)
         self._left_out = dict(mark.left_out)
-        self._stopped: dict[str, Place | None] = dict(mark.stopped)
+        self._stopped: dict[str, StorePlace | None] = dict(mark.stopped)
         self._held: list[Columns] = list(mark.held)
         """Rows that an earlier reading held, as long as they did not come again."""
         self._order = Order()
@@ -175,8 +175,8 @@ class StoreReading:
             was = StoreIdentity.from_json(self._mark.identity)
             changes = now.changes(was)
             if changes and log is not None:
-                comparison = Comparison(log, self.store, self._tail, self._mark, only)
-                comparison.check(self._statement, self._arranger, self._extraction, changes)
+                same = SameStoreCheck(log, self.store, self._tail, self._mark, only)
+                same.check(self._statement, self._arranger, self._extraction, changes)
             if now.is_another(was):
                 with translated(self._where):
                     self._tail.new_life(self._connection)
@@ -323,7 +323,7 @@ class StoreReading:
         self._mark = replace(self._mark, after=self._tail.place(batch.span.epoch, columns))
         self._tail.taken(places, recorded)
 
-    def _place(self, batch: _Batch, row: int) -> Place:
+    def _place(self, batch: _Batch, row: int) -> StorePlace:
         columns = [batch.rows.column(label)[row].as_py() for label in self.store.places]
         return self._tail.place(batch.span.epoch, columns)
 

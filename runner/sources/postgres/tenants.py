@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from runner.postgres import AnyConnection
     from runner.sources.postgres.arrange import Arranged
     from runner.sources.postgres.store import Store
-    from runner.sources.postgres.tail import Place, Span, Tail
+    from runner.sources.postgres.tail import Span, StorePlace, Tail
 
 __all__ = [
     *("TenantFailure", "behind_stop", "but_rows", "divided", "of_tenant", "tenant_label", "tenant_name"),
@@ -110,7 +110,7 @@ def without_stopped(arranged: Arranged, tenants: pa.Array, stopped_at: Mapping[s
 
 
 def behind_stop(
-    store: Store, tail: Tail, rows: pa.RecordBatch, epoch: int, stopped: Mapping[str, Place | None]
+    store: Store, tail: Tail, rows: pa.RecordBatch, epoch: int, stopped: Mapping[str, StorePlace | None]
 ) -> npt.NDArray[np.bool_]:
     """Which rows will come with their stopped tenants, which are read on from these places."""
     behind = np.zeros(rows.num_rows, np.bool_)

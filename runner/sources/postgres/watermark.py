@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runner.config.postgres import PostgresSourceConfig
     from runner.postgres import AnyConnection
     from runner.sources.postgres.store import Store
-    from runner.sources.postgres.tail import Holder, Place, Settled, Tail
+    from runner.sources.postgres.tail import Holder, Settled, StorePlace, Tail
 
 __all__ = ["COUNTED", "Watermark", "watermarks"]
 
@@ -44,9 +44,9 @@ class Watermark:
     tenant: str
     rule: Literal["exact", "by time"]
     words: str
-    after: Place | None
-    upto: Place | None
-    newest: Place | None
+    after: StorePlace | None
+    upto: StorePlace | None
+    newest: StorePlace | None
     behind: int | None
     more: bool
     oldest: datetime | None

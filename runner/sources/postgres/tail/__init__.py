@@ -10,12 +10,12 @@ from __future__ import annotations
 from runner.sources.postgres.tail.port import (
     Holder,
     Known,
-    Place,
     Relation,
     Settled,
     Span,
+    StorePlace,
     Tail,
     TailConfig,
 )
 
-__all__ = ["Holder", "Known", "Place", "Relation", "Settled", "Span", "Tail", "TailConfig"]
+__all__ = ["Holder", "Known", "Relation", "Settled", "Span", "StorePlace", "Tail", "TailConfig"]

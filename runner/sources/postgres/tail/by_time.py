@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from runner.postgres import AnyConnection
     from runner.sources.postgres.tail.facts import Facts
-    from runner.sources.postgres.tail.port import Place, Relation, TailConfig
+    from runner.sources.postgres.tail.port import Relation, StorePlace, TailConfig
 
 __all__ = ["TimeRule"]
 
@@ -54,8 +54,8 @@ class TimeRule:
     ) -> None:
         self._relation, self._config, self._clock = relation, config, clock
         upto = state.get("upto")
-        self._upto: Place | None = None if upto is None else tuple(upto)
-        self._notes: deque[tuple[Place, datetime]] = deque(
+        self._upto: StorePlace | None = None if upto is None else tuple(upto)
+        self._notes: deque[tuple[StorePlace, datetime]] = deque(
             (tuple(place), datetime.fromisoformat(seen)) for place, seen in state.get("notes", [])
         )
 
@@ -108,5 +108,5 @@ class TimeRule:
         if at:
             self._reach((at,))
 
-    def _reach(self, place: Place) -> None:
+    def _reach(self, place: StorePlace) -> None:
         self._upto = place if self._upto is None else max(self._upto, place)

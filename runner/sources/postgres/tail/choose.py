@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from runner.postgres import AnyConnection
-    from runner.sources.postgres.tail.port import Known, Place, Tail
+    from runner.sources.postgres.tail.port import Known, StorePlace, Tail
 
 __all__ = ["ChosenTail", "tail_for", "utc_now"]
 
@@ -237,7 +237,7 @@ class ChosenTail:
 
     # What is to be read -----------------------------------------------------------------------------------------------
 
-    def spans(self, after: Place | None, settled: Settled) -> Sequence[Span]:
+    def spans(self, after: StorePlace | None, settled: Settled) -> Sequence[Span]:
         if isinstance(self._rule, TransactionRule):
             return self._rule.spans(after, settled)
         upto = settled.upto
@@ -251,21 +251,21 @@ class ChosenTail:
         low = None if after is None else after[0] - (len(columns) > 1)
         return (Span(0, SQL(" AND ").join(bounds), order, low, upto[0]),)
 
-    def _compared(self, operator: Literal["<=", ">"], place: Place) -> Composable:
+    def _compared(self, operator: Literal["<=", ">"], place: StorePlace) -> Composable:
         r = self._relation
         columns = SQL(", ").join(r.column(i) for i in range(len(place)))
         values = SQL(", ").join(r.value(number, i) for i, number in enumerate(place))
         signs = {"<=": SQL("({}) <= ({})"), ">": SQL("({}) > ({})")}
         return signs[operator].format(columns, values)
 
-    def unread(self, after: Place | None) -> Composable:
+    def unread(self, after: StorePlace | None) -> Composable:
         if after is None:
             return SQL("TRUE")
         if isinstance(self._rule, TransactionRule):
             return self._rule.unread_rows(after)
         return self._compared(">", after)
 
-    def between(self, after: Place | None, upto: Place, settled: Settled | None = None) -> Sequence[Span]:
+    def between(self, after: StorePlace | None, upto: StorePlace, settled: Settled | None = None) -> Sequence[Span]:
         if isinstance(self._rule, TransactionRule):
             spans = self._rule.between(after, upto, () if settled is None else settled.without)
         else:
@@ -303,7 +303,7 @@ class ChosenTail:
             conditions.append(SQL("{} IN ({})").format(column, chosen))
         return tuple(Span(0, condition, column) for condition in conditions)
 
-    def place(self, epoch: int, columns: Sequence[int]) -> Place:
+    def place(self, epoch: int, columns: Sequence[int]) -> StorePlace:
         if isinstance(self._rule, TransactionRule):
             return self._rule.place(epoch, columns)
         return tuple(int(c) for c in columns)

@@ -12,7 +12,7 @@ from runner.postgres import Identifier, named_sql
 
 if TYPE_CHECKING:
     from runner.postgres import AnyConnection
-    from runner.sources.postgres.tail.port import Place, Relation
+    from runner.sources.postgres.tail.port import Relation, StorePlace
 
 __all__ = ["STATEMENTS", "Facts", "Sequence", "facts_of", "newest"]
 
@@ -62,7 +62,7 @@ def facts_of(connection: AnyConnection, relation: Relation, sequence: str = "") 
     return Facts(standby, started, tuple(family), found, subscribed)
 
 
-def newest(connection: AnyConnection, relation: Relation) -> Place | None:
+def newest(connection: AnyConnection, relation: Relation) -> StorePlace | None:
     """The highest visible place; None where there is no row."""
     r = relation
     if len(r.position) == 1:

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from runner.postgres import AnyConnection
 
-__all__ = ["Holder", "Known", "Place", "Relation", "Settled", "Span", "Tail", "TailConfig"]
+__all__ = ["Holder", "Known", "Relation", "Settled", "Span", "StorePlace", "Tail", "TailConfig"]
 
-Place: TypeAlias = tuple[int, ...]
+StorePlace: TypeAlias = tuple[int, ...]
 """Of a row: (position,), where one column orders; (a, b) where two do; (epoch, transaction id, position) for "xid"."""
 
 _NUMBERS = {
@@ -162,8 +162,8 @@ class Settled:
     went by.
     """
 
-    upto: Place | None
-    newest: Place | None
+    upto: StorePlace | None
+    newest: StorePlace | None
     holders: tuple[Holder, ...] = ()
     late: tuple[tuple[int, int], ...] = ()
     without: tuple[int, ...] = ()
@@ -213,13 +213,13 @@ class Tail(Protocol):
         watermark), PostgresError.
         """
 
-    def spans(self, after: Place | None, settled: Settled) -> Sequence[Span]:
+    def spans(self, after: StorePlace | None, settled: Settled) -> Sequence[Span]:
         """The rows of a look that lie behind ``after``, in order; () where there are none."""
 
     def late_spans(self, settled: Settled) -> Sequence[Span]:
         """The rows of ``settled.late``."""
 
-    def place(self, epoch: int, columns: Sequence[int]) -> Place:
+    def place(self, epoch: int, columns: Sequence[int]) -> StorePlace:
         """The place of a row of a span, from its columns of the order."""
 
     def taken(
@@ -236,10 +236,10 @@ class Tail(Protocol):
     def late_done(self) -> None:
         """Say that all rows of ``late_spans`` were handed out: those that did not come are there no more."""
 
-    def unread(self, after: Place | None) -> Composable:
+    def unread(self, after: StorePlace | None) -> Composable:
         """A condition: visible rows behind a place, settled or not."""
 
-    def between(self, after: Place | None, upto: Place, settled: Settled | None = None) -> Sequence[Span]:
+    def between(self, after: StorePlace | None, upto: StorePlace, settled: Settled | None = None) -> Sequence[Span]:
         """The rows behind one place up to another, which is included. settled: but for those that a look gives, or
         will give, as late ones; None: whatever is visible.
         """

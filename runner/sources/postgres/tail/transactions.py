@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from runner.postgres import AnyConnection
     from runner.sources.postgres.tail.facts import Facts
-    from runner.sources.postgres.tail.port import Place, Relation, TailConfig
+    from runner.sources.postgres.tail.port import Relation, StorePlace, TailConfig
 
 __all__ = ["TransactionRule"]
 
@@ -211,7 +211,7 @@ class TransactionRule:
         rows = connection.execute(STATEMENTS["running"], {"family": list(facts.family)}).fetchall()
         return {row[0]: (_holder(row[0], *row[1:6]), row[6], row[7] or not facts.family) for row in rows}
 
-    def _newest(self, connection: AnyConnection, facts: Facts) -> Place | None:
+    def _newest(self, connection: AnyConnection, facts: Facts) -> StorePlace | None:
         """The highest visible place, where an index finds it."""
         r = self._relation
         if self._indexed is None:
@@ -246,7 +246,7 @@ class TransactionRule:
             parts.append(SQL("{} <= {}").format(position, Value(self._ends[epoch])))
         return SQL(" AND ").join(parts) if parts else SQL("TRUE")
 
-    def spans(self, after: Place | None, settled: Settled) -> tuple[Span, ...]:
+    def spans(self, after: StorePlace | None, settled: Settled) -> tuple[Span, ...]:
         """The rest of the epoch of ``after``, and the epochs behind it."""
         epoch, x, position = after or (0, -1, -1)
         if settled.upto is None:
@@ -256,7 +256,7 @@ class TransactionRule:
             for e in range(epoch, self.epoch + 1)
         )
 
-    def between(self, after: Place | None, upto: Place, without: Sequence[int]) -> tuple[Span, ...]:
+    def between(self, after: StorePlace | None, upto: StorePlace, without: Sequence[int]) -> tuple[Span, ...]:
         """The rows behind one place up to another, but those of some transactions of this epoch."""
         r = self._relation
         first, second = r.column(0), r.column(1)
@@ -277,7 +277,7 @@ class TransactionRule:
         """The epoch of each position."""
         return np.searchsorted(np.array(self._ends, np.int64), positions, side="left")
 
-    def unread_rows(self, after: Place) -> Composable:
+    def unread_rows(self, after: StorePlace) -> Composable:
         """Visible rows behind a place, settled or not."""
         epoch, x, position = after
         parts = [
@@ -319,7 +319,7 @@ class TransactionRule:
             condition = SQL("{} AND ({}, {}) > ({})").format(condition, first, second, last)
         return (Span(self.epoch, condition, SQL("{}, {}").format(first, second)),)
 
-    def place(self, epoch: int, columns: Sequence[int]) -> Place:
+    def place(self, epoch: int, columns: Sequence[int]) -> StorePlace:
         return (epoch, int(columns[0]), int(columns[1]))
 
 

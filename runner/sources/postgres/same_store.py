@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from runner.sources.postgres.marks import StoreMark
     from runner.sources.postgres.statement import Statement
     from runner.sources.postgres.store import Store
-    from runner.sources.postgres.tail import Place, Span, Tail
+    from runner.sources.postgres.tail import Span, StorePlace, Tail
 
-__all__ = ["Comparison"]
+__all__ = ["SameStoreCheck"]
 
 _COLUMNS = ("source_position_0", "source_position_1", "tenant", "aggregate_id", "version", "type")
 _KEY = _COLUMNS[:4]
@@ -41,8 +41,11 @@ _SCHEMA = pa.schema(
 )
 
 
-class Comparison:
-    """Of a store with what the log has of it. only: what the log takes of arriving events (``sync --aggregates``)."""
+class SameStoreCheck:
+    """Whether a store is the one that was read, by what the log has of it.
+
+    only: what the log takes of arriving events (``sync --aggregates``).
+    """
 
     def __init__(
         self,
@@ -120,7 +123,7 @@ class Comparison:
         names = _COLUMNS[2 - len(self._store.position) : 2]
         return [log.column(name).to_numpy() for name in names]
 
-    def _ends(self, log: pa.Table) -> tuple[Place, Place]:
+    def _ends(self, log: pa.Table) -> tuple[StorePlace, StorePlace]:
         """The lowest and the highest place."""
         columns = self._columns(log)
         epochs = log.column("epoch").to_numpy()
