@@ -53,7 +53,7 @@ load (a version into a new table in Postgres)
   4  analysed, noted as complete                    a complete table that is not live
 
 switch (of tables in Postgres)
-  1  every snapshot sees the loaded rows            nothing
+  1  every snapshot sees the new table's rows        nothing
   2  all locks had                                  nothing: the server ends the transaction
   3  renamed, all carried over, not committed       nothing
   4  committed                                      the new table is live; the next run publishes the embedded version

@@ -46,16 +46,40 @@ CREATE TABLE projection_runner.loaded (
     PRIMARY KEY (relid, partition)
 );
 COMMENT ON TABLE projection_runner.loaded IS 'Partitions that are in a table whose load has not finished';
+-- A switch takes the same lock alone, before all others. So whoever has asked for a checkpoint finds its rows afterwards,
+-- and who has the table already need not wait for a switch that waits for them.
+CREATE FUNCTION projection_runner.stays(schema_name text, table_name text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL RESTRICTED COST 1000 AS $stays$
+DECLARE
+    name text := pg_catalog.format('%I.%I', schema_name, table_name);
+    key bigint := pg_catalog.hashtextextended(name, 7236402183390143089);
+BEGIN
+    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(key) AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_locks AS l
+        JOIN pg_catalog.pg_database AS d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
+        WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()
+            AND (pg_catalog.pg_identify_object('pg_catalog.pg_class'::pg_catalog.regclass, l.relation, 0)).identity = name
+    ) THEN
+        PERFORM pg_catalog.pg_advisory_xact_lock_shared(key);
+    END IF;
+    RETURN true;
+END
+$stays$;
+COMMENT ON FUNCTION projection_runner.stays IS 'What the name stands for stays so until the transaction ends';
 -- Which version is live is what the name stands for now, not what it stood for in the reader's snapshot: so it is asked
 -- by functions that look past the snapshot, and a REPEATABLE READ reader has the checkpoint of the rows it sees.
 CREATE VIEW projection_runner.read_models AS
 SELECT read_model, schema_name, table_name, tenant, version, revision, position, fingerprint, log_id, job_id, changed
 FROM projection_runner.tables
-WHERE (pg_catalog.pg_identify_object('pg_catalog.pg_class'::pg_catalog.regclass, relid, 0)).identity
-    = pg_catalog.format('%I.%I', schema_name, table_name);
+WHERE CASE
+    WHEN projection_runner.stays(schema_name, table_name)
+    THEN (pg_catalog.pg_identify_object('pg_catalog.pg_class'::pg_catalog.regclass, relid, 0)).identity
+        = pg_catalog.format('%I.%I', schema_name, table_name)
+END;
 COMMENT ON VIEW projection_runner.read_models IS
     'The checkpoint of each read model: its rows reflect every event up to position';
 GRANT USAGE ON SCHEMA projection_runner TO PUBLIC;
+GRANT EXECUTE ON FUNCTION projection_runner.stays TO PUBLIC;
 GRANT SELECT ON projection_runner.read_models TO PUBLIC;
 
 -- name: states
@@ -109,7 +133,12 @@ SET complete = true, revision = %(revision)s, position = %(position)s, job_id = 
 WHERE relid = %(relid)s;
 
 -- name: note_names
-UPDATE projection_runner.tables SET names = %(names)s WHERE relid = %(relid)s;
+-- Who looks for older snapshots takes the row's last change for the last writing: it changes only where it has to.
+UPDATE projection_runner.tables SET names = %(names)s WHERE relid = %(relid)s AND names <> %(names)s;
+
+-- name: note_written
+-- Something that is read with the table was written: whose snapshot is older would not see it.
+UPDATE projection_runner.tables SET changed = now() WHERE relid = %(relid)s;
 
 -- name: lock_row
 SELECT version, revision, position, fingerprint, log_id FROM projection_runner.tables WHERE relid = %(relid)s FOR UPDATE;

@@ -11,6 +11,7 @@ from runner.errors import PostgresError
 from runner.postgres import qualified, translated
 from runner.sinks.postgres.bookkeeping import opened
 from runner.sinks.postgres.switching import SWITCHING
+from runner.sinks.postgres.waiting import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -24,10 +25,19 @@ __all__ = ["Held", "held"]
 
 @dataclass
 class Held:
-    """Live tables that nobody else writes for now. until: when the server lets go, by ``time.monotonic``."""
+    """Live tables that nobody else writes for now. until: when the server lets go, by ``time.monotonic``.
+
+    keeping: (process, transaction) of those that kept a snapshot between two statements when the lock was had.
+    """
 
     connection: AnyConnection
     until: float
+    keeping: frozenset[tuple[int, str]] = frozenset()
+
+    @property
+    def process(self) -> int:
+        """The server's, of the lock."""
+        return self.connection.info.backend_pid
 
     def keeps_waiting(self, pids: Collection[int]) -> bool:
         """Whether one of these processes waits for this lock."""
@@ -47,8 +57,9 @@ def held(config: PostgresReadModelsConfig, places: Sequence[TablePlace], seconds
         connection.execute(SWITCHING["bounds"], {"lock": bound, "work": bound})
         for place in sorted(places):
             connection.execute(SWITCHING["hold_table"].format(table=qualified(place.schema, place.table)))
+        keeping = frozenset(connection.execute(WAITING["keeping"]).fetchall())
         try:
-            yield Held(connection, until)
+            yield Held(connection, until, keeping)
         finally:
             # Where the server has ended it already, why the block is left says more.
             with suppress(PostgresError), translated(where):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from runner.errors import ReadModelError
 from runner.postgres import SQL, Identifier, named_sql, qualified
 from runner.sinks.postgres.belongings import BELONGINGS, Belonging, own_index_statement
+from runner.sinks.postgres.bookkeeping import BOOKS
 from runner.sinks.postgres.names import fitted, versioned
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ VIEWS = named_sql("runner.sinks.postgres", "matviews.sql")
 def remake(
     connection: AnyConnection, place: TablePlace, version: int, relid: int, relname: str, items: Sequence[Belonging]
 ) -> None:
-    """Make what is missing of the materialised views over a table that is not live yet."""
+    """Make what is missing of the materialised views over a table that is not live yet; noted as a writing of it."""
     wanted = [i for i in items if i.phase == "matview"]
     have = {(schema, name): populated for schema, name, populated in _over(connection, relid)}
     for item in wanted:
@@ -48,6 +49,7 @@ def remake(
         }
         if detail["populated"] and not have.get((detail["schema"], name)):
             connection.execute(VIEWS["refresh"].format(view=view))
+            connection.execute(BOOKS["note_written"], {"relid": relid})
         for index in detail["indexes"] or ():
             if versioned(index["name"], version) not in indexes:
                 made = Belonging("index", item.name, index["statement"], index)

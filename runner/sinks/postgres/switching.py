@@ -2,14 +2,18 @@
 
 ::
 
-    1  every snapshot sees the loaded rows          older transactions are waited for, nobody waits for us
-    2  locks had: views outermost first, then tables; one budget for all of them, then everything is let go
+    1  every snapshot sees the new table's rows      older transactions are waited for (``waiting``: why it is so)
+    2  locks had: of the names (who asked for their checkpoints), views outermost first, tables; one budget for all
+       of them, then everything is let go
     3  renamed, all carried over, all views re-pointed; not committed
     4  committed
 
 A reader that waits for the lock meanwhile looks the name up again when it has it, and finds the new table; one that had
 the table before keeps it, and the lock, until its transaction ends. Views are replaced, not made again, so whoever
-depends on them keeps them. A REPEATABLE READ reader finds rows in the new table, for its snapshot is younger than they.
+depends on them keeps them. A REPEATABLE READ reader that has asked for the checkpoint first keeps the name as it is,
+by a lock of its own (``stays`` in ``bookkeeping.sql``). It is asked for before the others: who holds it may still want
+the table, and who holds the table gets the checkpoint without it. So neither order of the two waits for the switch
+while the switch waits for it.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.postgres import AnyConnection, Composed
-    from runner.sinks.postgres.port import SwitchTimeouts
+    from runner.sinks.postgres.port import Place, SwitchTimeouts
 
 __all__ = ["RETRIED", "SWITCHING", "plan_switch", "switch_in", "switched"]
 
@@ -63,7 +67,7 @@ def switched(
         try:
             with translated(where):
                 plan = plan_switch(connection, incoming)
-                wait_for_long_holders(connection, plan.relids, timeouts, deadline)
+                wait_for_long_holders(connection, plan.relids, plan.keys, timeouts, deadline)
                 with connection.transaction():
                     after = switch_in(connection, plan, timeouts)
                     also(connection)
@@ -78,10 +82,12 @@ def switched(
 
 @dataclass(frozen=True)
 class Plan:
-    """A switch, thought out before anything is locked. relids: what is locked, in that order: views, then tables."""
+    """A switch, thought out before anything is locked. keys: of the names, as readers of checkpoints lock them; relids:
+    what is locked after them, in that order: views, then tables."""
 
     incoming: tuple[Incoming, ...]
     formers: tuple[Former | None, ...]
+    keys: tuple[int, ...]
     relids: tuple[int, ...]
     locks: tuple[Composed, ...]
 
@@ -97,8 +103,19 @@ def plan_switch(connection: AnyConnection, incoming: Sequence[Incoming]) -> Plan
     # Readers lock the view that they name first, then what is below it.
     order = sorted(others, key=lambda of: (above.index(of) if of in above else len(above), of))
     tables = [_relation(connection, relid) for relid in relids]
-    locks = [*(others[of].sql for of in order), *(SWITCHING["lock_table"].format(table=t) for t in tables)]
-    return Plan(tuple(incoming), tuple(formers), (*order, *relids), tuple(locks))
+    keys = [_key_of(connection, one.place) for one in incoming]
+    locks = [
+        *(SWITCHING["lock_name"].format(key=Literal(key)) for key in keys),
+        *(others[of].sql for of in order),
+        *(SWITCHING["lock_table"].format(table=t) for t in tables),
+    ]
+    return Plan(tuple(incoming), tuple(formers), tuple(keys), (*order, *relids), tuple(locks))
+
+
+def _key_of(connection: AnyConnection, place: Place) -> int:
+    row = connection.execute(SWITCHING["key_of"], {"schema": place.schema, "table": place.table}).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def switch_in(connection: AnyConnection, plan: Plan, timeouts: SwitchTimeouts) -> tuple[Belonging, ...]:

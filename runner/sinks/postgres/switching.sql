@@ -7,6 +7,13 @@ SELECT set_config('lock_timeout', %(lock)s, true), set_config('statement_timeout
 SELECT set_config('lock_timeout', greatest(
     1, round({lock} - 1000 * extract(epoch FROM clock_timestamp() - statement_timestamp())))::text, true)
 
+-- name: key_of
+-- By which projection_runner.stays knows a name.
+SELECT hashtextextended(format('%%I.%%I', %(schema)s::text, %(table)s::text), 7236402183390143089);
+
+-- name: lock_name
+SELECT pg_advisory_xact_lock({key})
+
 -- name: lock_table
 LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE
 

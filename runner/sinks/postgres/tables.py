@@ -95,8 +95,8 @@ class PostgresTables:
     def wait_for_snapshots(self, tables: Sequence[LoadedTable], timeouts: SwitchTimeouts | None = None) -> None:
         """Wait until every transaction can see the rows that these tables hold now.
 
-        A part of ``switch``, unless that is given a ``held``: call this before ``hold`` then. Raises PostgresTimeout
-        naming the session.
+        A part of ``switch``. Call it before ``hold`` too, that what is waited for under the lock is not much. Raises
+        PostgresTimeout naming the session.
         """
         timeouts = timeouts or SwitchTimeouts.of(self._config)
         with closing(self._writing("switch")) as connection, translated("read models"):
@@ -128,6 +128,8 @@ class PostgresTables:
                 after = switched(connection, incoming, timeouts, where, also)
             else:
                 incoming = [prepare(connection, i, former_at(connection, i.place)) for i in incoming]
+                # Again: what was caught up with under the lock is newer than the snapshots of many who read just now.
+                wait_for_snapshots(connection, [i.relid for i in incoming], Deadline(held.until, timeouts.lock), held)
                 after = _switched_held(held, incoming, timeouts, where, also)
             for item in after:
                 with translated(f"{item.name}, behind the switch"):

@@ -1,4 +1,23 @@
-"""Waiting for others without making others wait.
+"""Waiting for others without making others wait; and why no reader finds anything old behind a switch.
+
+A reader's snapshot may be older than the moment at which it looks the table's name up: in REPEATABLE READ, with an
+imported snapshot, and in READ COMMITTED inside a STABLE function, in COPY and EXECUTE, which take theirs before they
+ask for the table's lock. So it may find the new table by a snapshot from before the switch. It sees there what it is to
+see, if that snapshot is not older than *the last writing* to the new table: the load, or what was caught up with since.
+
+1. The last writing is committed before the first look. The table's row in ``projection_runner.tables`` is updated in
+   its transaction or behind it, so that the row's xmin is at least as new; also when a materialised view is made again.
+2. A snapshot that is taken after the first look sees it. One taken before is held by a transaction that the look finds:
+   a backend shows its xmin before anybody can end behind that snapshot. Each that is found is waited for, and each
+   that begins meanwhile with the xmin of one of these, whose snapshot it may have imported.
+3. From there to the switch nobody writes to the new table, which is not live; nobody writes to the live one whose
+   writing the new one lacks: its writers are held (``holding``), or are runs that wait for the read model's name.
+
+Under ``hold`` writers wait for us, and would for ever if they were waited for. They are passed by, with those who wait
+for them: in READ COMMITTED a statement that waits for a table's lock takes another snapshot when it has it. One that
+is seen to keep its snapshot between two statements (REPEATABLE READ) would not find rows that came since, and change
+none: then the hold is let go of. A writer that is in REPEATABLE READ and was never seen between two statements is
+not told from others: applications that write inline do so in READ COMMITTED, or look at how many rows they changed.
 
 A switch takes ACCESS EXCLUSIVE locks, and while it waits for one, every later reader queues behind it. So it looks
 first: where a transaction that is older than the lock may be waited for holds one of the tables, it is not asked for at
@@ -17,9 +36,10 @@ from runner.errors import PostgresTimeout
 from runner.postgres import named_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from runner.postgres import AnyConnection
+    from runner.sinks.postgres.holding import Held
     from runner.sinks.postgres.port import SwitchTimeouts
 
 __all__ = ["Deadline", "wait_for_long_holders", "wait_for_snapshots"]
@@ -28,6 +48,8 @@ WAITING = named_sql("runner.sinks.postgres", "waiting.sql")
 LOOK = 0.02
 LONGEST_PAUSE = 2.0
 QUIETER = 10
+_Transaction = tuple[int, str]
+"""Of which process, and which of its own."""
 
 
 @dataclass
@@ -52,40 +74,71 @@ class Deadline:
         self.pause = min(self.pause * 1.5, LONGEST_PAUSE)
 
 
-def wait_for_snapshots(connection: AnyConnection, relids: Sequence[int], deadline: Deadline) -> None:
+def wait_for_snapshots(
+    connection: AnyConnection, relids: Sequence[int], deadline: Deadline, held: Held | None = None
+) -> None:
     """Wait until no transaction is left in whose snapshot what was written last into these tables is not visible.
 
-    Those that begin after the first look see it. A transaction that takes a new snapshot for each statement is let go
-    when its snapshot is another one. Raises PostgresTimeout naming the session.
+    Those that begin after the first look see it, unless they import a snapshot. A transaction that takes a new snapshot
+    for each statement is let go when its snapshot is another one. held: of the writers, who are not waited for. Raises
+    PostgresTimeout naming the session.
     """
-    before: dict[tuple[int, str], str] | None = None
+    asked = {"relids": list(relids), "blockers": held is not None}
+    old: dict[_Transaction, str] | None = None
+    first: dict[_Transaction, str] = {}
+    kept = set() if held is None else set(held.keeping)
     while True:
-        rows = connection.execute(WAITING["snapshots"], {"relids": list(relids)}).fetchall()
-        now = {(pid, transaction): xmin for pid, transaction, xmin, _ in rows}
-        before = now if before is None else {k: x for k, x in before.items() if now.get(k) == x}
-        if not before:
+        rows = connection.execute(WAITING["snapshots"], asked).fetchall()
+        now: dict[_Transaction, str] = {(row[0], row[1]): row[2] for row in rows}
+        names = {(row[0], row[1]): row[3] or "no application_name" for row in rows}
+        kept |= {(row[0], row[1]) for row in rows if row[4]}
+        waiting = set() if held is None else _waiting_for(held.process, {row[0]: row[5] for row in rows})
+        if late := [one for one in kept & now.keys() if one[0] in waiting]:
+            raise _too_old(late[0], names, ", and waits for the lock of the live tables")
+        now = {one: xmin for one, xmin in now.items() if one[0] not in waiting}
+        if old is None:
+            old = first = now
+        else:
+            handed_on = {first[one] for one in old if one in first}
+            came = {one: xmin for one, xmin in now.items() if one not in old and xmin in handed_on}
+            old = {one: xmin for one, xmin in old.items() if now.get(one) == xmin} | came
+        if not old:
             return
         if deadline.over:
-            pid, name = next((pid, name) for pid, transaction, _, name in rows if (pid, transaction) in before)
-            raise PostgresTimeout(
-                f"a transaction of process {pid} ({name or 'no application_name'}) has a snapshot older than the "
-                "loaded rows: after a switch it would see none of them",
-                hint="let it end, or raise switch_timeout of [read_models.postgres]; then run it again",
-            )
-        time.sleep(LOOK)
+            raise _too_old(next(iter(old)), names)
+        time.sleep(LOOK if held is None else LOOK / 4)
+
+
+def _waiting_for(process: int, blockers: Mapping[int, Collection[int]]) -> set[int]:
+    """Those of these processes that wait for this one, or for one that does."""
+    found = {process}
+    while more := {pid for pid, whom in blockers.items() if pid not in found and not found.isdisjoint(whom)}:
+        found |= more
+    return found
+
+
+def _too_old(one: _Transaction, names: Mapping[_Transaction, str], more: str = "") -> PostgresTimeout:
+    return PostgresTimeout(
+        f"a transaction of process {one[0]} ({names[one]}) has a snapshot older than the last rows of the new table"
+        f"{more}: after a switch it would see none of them",
+        hint="let it end, or raise switch_timeout of [read_models.postgres]; then run it again",
+    )
 
 
 def wait_for_long_holders(
-    connection: AnyConnection, relids: Sequence[int], timeouts: SwitchTimeouts, deadline: Deadline
+    connection: AnyConnection,
+    relids: Sequence[int],
+    keys: Sequence[int],
+    timeouts: SwitchTimeouts,
+    deadline: Deadline,
 ) -> None:
-    """Wait until no transaction holds one of these relations that is older than a lock may be waited for.
-
-    Raises PostgresTimeout naming it.
+    """Wait until no transaction holds one of these relations, or names by their keys, that is older than a lock may be
+    waited for. Raises PostgresTimeout naming it.
     """
     first: dict[tuple[int | None, str], float] = {}
     begun = time.monotonic()
     while True:
-        rows = connection.execute(WAITING["holders"], {"relids": list(relids)}).fetchall()
+        rows = connection.execute(WAITING["holders"], {"relids": list(relids), "keys": list(keys)}).fetchall()
         now = time.monotonic()
         first = {(r[0], r[1]): first.get((r[0], r[1]), now) for r in rows}
         # How old it is may not be ours to see; then it is as old as we know it.
