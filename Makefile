@@ -33,9 +33,10 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The alerts' own tests, by promtool.
-rules:
+# The alerts' own tests and the dashboard's expressions, by promtool.
+rules: setup
 	cd deploy/prometheus && ./promtool check config prometheus.yml && ./promtool test rules alerts_test.yml
+	$(BIN)/python deploy/grafana/expressions.py | deploy/prometheus/promtool check rules /dev/stdin
 
 demo: setup
 	$(BIN)/runner demo
