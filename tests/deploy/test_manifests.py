@@ -5,10 +5,12 @@ The kinds of KubeRay are no part of those schemas: their pods are checked as Pod
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -142,4 +144,32 @@ def test_the_image_file_copies_what_there_is_and_its_ignore_file_lets_in() -> No
     allowed = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().split() if line.startswith("!")}
     assert set(copied) == allowed
     assert all((DEPLOY.parent / name).exists() for name in copied)
-    assert re.findall(r"^(?:ENTRYPOINT|CMD) (.*)$", text, re.MULTILINE) == ['["runner"]', '["--help"]']
+    assert re.findall(r"^(?:ENTRYPOINT|CMD) (.*)$", text, re.MULTILINE) == ['["runner-entrypoint"]', '["--help"]']
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
+@pytest.mark.parametrize(("user", "kept"), [(0, True), (12345, False)])
+def test_another_user_of_the_image_gets_the_compiled_kernels(user: int, kept: bool) -> None:
+    """They are used by their owner alone, so the entry makes a copy; it takes the runner's arguments as they are."""
+    text = (DEPLOY / "entrypoint").read_text()
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o777)
+        cache = place / "cache"
+        (cache / "kernels").mkdir(parents=True)
+        (cache / "kernels" / "one").write_text("machine code")
+        entry, runner = place / "entry", place / "runner"
+        entry.write_text(text.replace("/opt/runner/cache", str(cache)))
+        runner.write_text('#!/bin/sh\necho "$RUNNER_CACHE_DIR"\ncat "$RUNNER_CACHE_DIR/kernels/one"\necho "$#"\n')
+        entry.chmod(0o755)
+        runner.chmod(0o755)
+        environment = {"PATH": f"{place}:/usr/bin:/bin", "RUNNER_CACHE_DIR": str(cache), "TMPDIR": name}
+        for _ in range(2):
+            done = subprocess.run(
+                [str(entry), "query", "SELECT 1"], env=environment, user=user, group=0, capture_output=True, text=True,
+                check=True,
+            )  # fmt: skip
+            used, code = done.stdout.split("\n", 1)
+            assert code == "machine code2\n"
+            assert (used == str(cache)) is kept
+            assert Path(used).stat().st_uid == user
