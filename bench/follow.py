@@ -28,7 +28,7 @@ import psutil  # noqa: E402
 import psycopg  # noqa: E402
 from limits import add_check, end_checked  # noqa: E402
 from postgres_servers import PostgresServer, preferred_major  # noqa: E402
-from replay import say, surroundings  # noqa: E402
+from surroundings import say, surroundings  # noqa: E402
 
 from runner.log import Log  # noqa: E402
 

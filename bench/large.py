@@ -10,22 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from workload import OUT, write_log  # noqa: E402 - a script beside its modules
-
-from runner.cli.seeded_ledger import LedgerShape  # noqa: E402
-
-FREE_BYTES_PER_EVENT = 200
-"""Of disk: raw payloads, columns, header, and twice while segments are compacted."""
+from projects import project  # noqa: E402 - a script beside its modules
+from workloads import prepare_log  # noqa: E402
 
 REBUILD = """\
 import json, sys, time
@@ -45,26 +39,6 @@ print(json.dumps({
     "data_mb": int(fields["VmData"].split()[0]) / 1024,
 }))
 """
-
-
-def prepared(events: int) -> Path:
-    """The project's directory, its log made if it is not there."""
-    directory = OUT / f"large-{events}"
-    if (directory / "made").exists():
-        return directory
-    OUT.mkdir(parents=True, exist_ok=True)
-    needed = events * FREE_BYTES_PER_EVENT
-    if shutil.disk_usage(OUT).free < needed:
-        raise SystemExit(f"{OUT} has not the {needed / 1e9:.0f} GB free that {events:,} events may need")
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    (directory / "runner.toml").write_text('[project]\nmodules = ["account"]\n')
-    shutil.copy(HERE / "account.py", directory)
-    began = time.perf_counter()
-    write_log(directory / "log", LedgerShape(events, skew="uniform"), None)
-    print(f"log made in {time.perf_counter() - began:.0f} s", file=sys.stderr)
-    (directory / "made").touch()
-    return directory
 
 
 def limited_rebuild(directory: Path, limit: int) -> dict[str, Any]:
@@ -92,8 +66,9 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000_000)
     parser.add_argument("--limit-mb", type=int, default=2_000)
     asked = parser.parse_args()
-    directory = prepared(asked.events)
-    octets = sum(f.stat().st_size for f in (directory / "log").rglob("*") if f.is_file())
+    made = prepare_log("uniform", asked.events)
+    directory = project(made, "limited")
+    octets = sum(f.stat().st_size for f in made.log.rglob("*") if f.is_file())
     result = limited_rebuild(directory, asked.limit_mb * 1_000_000)
     print(json.dumps({"limit_mb": asked.limit_mb, "log_mb": round(octets / 1e6), **result}, indent=2))
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from account import Account
+import pyarrow as pa
 
 from runner import definition_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runner.batch import Batch
     from runner.fold.outcome import PartitionOutcome
     from runner.fold.plan import FoldPlan
@@ -19,20 +22,27 @@ if TYPE_CHECKING:
 __all__ = ["Own", "plan_for"]
 
 
-def plan_for(log: Log) -> FoldPlan:
+def plan_for(log: Log, projections: Sequence[str]) -> FoldPlan:
+    """projections: ``module:Class``, of modules beside this one."""
     from runner.fold.plan import plan_fold
 
-    return plan_fold((definition_of(Account),), log.types, scopes=log.scopes)
+    classes = [getattr(import_module(module), name) for module, name in (p.split(":") for p in projections)]
+    return plan_fold(tuple(definition_of(cls) for cls in classes), log.types, scopes=log.scopes)
 
 
 class Own:
-    """The log and the plan, opened once; ``fold`` and ``scan`` go through all partitions on so many threads."""
+    """The log and the plan, opened once; ``fold`` and ``scan`` go through all partitions on so many threads.
 
-    def __init__(self, log: Log, threads: int) -> None:
+    held: whether all batches are made before, so that ``fold`` is the fold alone.
+    """
+
+    def __init__(self, log: Log, projections: Sequence[str], threads: int, *, held: bool = False) -> None:
         self.log = log
-        self.plan = plan_for(log)
+        self.plan = plan_for(log, projections)
         self.plan.load()
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
+        self.held = [list(self._batches(p)) for p in range(log.partitions)] if held else None
 
     def _batches(self, partition: int) -> Any:
         return self.log.batches(partition, self.plan.columns, self.plan.header)
@@ -42,9 +52,20 @@ class Own:
         from runner.fold.run import fold_partition
 
         def one(partition: int) -> PartitionOutcome:
-            return fold_partition(self.plan, lambda: self._batches(partition))
+            held = self.held
+            return fold_partition(self.plan, lambda: self._batches(partition) if held is None else held[partition])
 
-        return list(self._pool.map(one, range(self.log.partitions)))
+        partitions = range(self.log.partitions)
+        return [one(p) for p in partitions] if self._threads == 1 else list(self._pool.map(one, partitions))
+
+    def rows(self, outcomes: list[PartitionOutcome]) -> dict[str, pa.Table]:
+        """The rows of each projection (module:Class), ids in a column ``account``."""
+        found = {}
+        for definition in self.plan.definitions:
+            table = pa.concat_tables([outcome.projections[definition.name].rows for outcome in outcomes])
+            renamed = ["account" if name == "aggregate_id" else name for name in table.column_names]
+            found[f"{definition.cls.__module__}:{definition.cls.__name__}"] = table.rename_columns(renamed)
+        return found
 
     def scan(self) -> int:
         """Read every byte that ``fold`` reads, and add it up."""
@@ -54,11 +75,22 @@ class Own:
 
         return sum(self._pool.map(one, range(self.log.partitions)))
 
+    def octets(self) -> int:
+        """How many bytes ``scan`` reads."""
+        return sum(
+            column.nbytes for p in range(self.log.partitions) for batch in self._batches(p) for column in _read(batch)
+        )
+
+
+def _read(batch: Batch) -> list[np.ndarray]:
+    # Not the positions: they are mapped for whoever names an event that failed; a fold that asks for none reads none.
+    columns = [batch.types, batch.aggregate, batch.recorded_at]
+    columns += [array.values for array in batch.payload.values()]
+    return [column for column in columns if column is not None]
+
 
 def _sum(batch: Batch) -> int:
-    columns = [batch.types, batch.aggregate, batch.position, batch.recorded_at]
-    columns += [array.values for array in batch.payload.values()]
-    return sum(_words(column) for column in columns if column is not None)
+    return sum(_words(column) for column in _read(batch))
 
 
 def _words(column: np.ndarray) -> int:

@@ -34,7 +34,7 @@ from postgres_rivals import (  # noqa: E402
 )
 from postgres_servers import PostgresServer, preferred_major  # noqa: E402
 from postgres_stores import COLUMNS, make_ledger, make_library_store, opened_library, read_library  # noqa: E402
-from replay import say, surroundings  # noqa: E402
+from surroundings import say, surroundings  # noqa: E402
 
 from runner.config import load_config  # noqa: E402
 from runner.jobs.rebuilding.rebuild import rebuild  # noqa: E402

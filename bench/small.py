@@ -13,9 +13,7 @@ import time
 from pathlib import Path
 
 from limits import add_check, end_checked
-from workload import OUT, write_log
-
-from runner.cli.seeded_ledger import LedgerShape
+from workloads import OUT, prepare_log
 
 __all__ = ["small_things"]
 
@@ -73,7 +71,7 @@ def _project() -> Path:
     directory.mkdir(parents=True)
     (directory / "runner.toml").write_text(CONFIG)
     shutil.copy(HERE / "account.py", directory)
-    write_log(directory / "log", LedgerShape(EVENTS, skew="uniform"), None)
+    shutil.copytree(prepare_log("uniform", EVENTS).log, directory / "log")
     return directory
 
 

@@ -1,8 +1,9 @@
 """The seeded ledger that the demo and the benchmarks share: the same seed and shape give the same events, always.
 
 A bank's accounts: each account's first event opens it, then deposits, withdrawals and, rarely, fees arrive in random
-order. Accounts are of equal size ("uniform") or follow Zipf's law with a flattened head ("zipf"), so that the largest
-has about 0.8 % of all events. One currency in ten movements is not the account's own. Times rise over the year 2025.
+order. Accounts are of equal size ("uniform"), follow Zipf's law with a flattened head ("zipf"), so that the largest has
+about 0.8 % of all events, or one has half of them and the others are of equal size ("giant"). One currency in ten
+movements is not the account's own. Times rise over the year 2025.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class LedgerShape:
     events: int
     accounts: int = 0
     seed: int = 1
-    skew: Literal["zipf", "uniform"] = "zipf"
+    skew: Literal["zipf", "uniform", "giant"] = "zipf"
 
     @property
     def account_count(self) -> int:
@@ -92,6 +93,8 @@ def ledger_chunks(shape: LedgerShape, chunk: int = 1_000_000) -> Iterator[Ledger
 def _accounts(draw: np.random.Generator, n: int, count: int, skew: str) -> npt.NDArray[np.int64]:
     if skew == "uniform":
         return draw.integers(0, count, n, dtype=np.int64)
+    if skew == "giant":
+        return np.where(draw.random(n) < 0.5, 0, draw.integers(0, count, n, dtype=np.int64))
     # The inverse of the continuous distribution: P(rank <= r) = log((r + c) / c) / log((count + c) / c).
     c = _ZIPF_OFFSET
     rank = (c * (np.exp(draw.random(n) * np.log((count + c) / c)) - 1)).astype(np.int64)
