@@ -68,6 +68,11 @@ def show_watermarks(found: list[dict[str, Any]]) -> None:
         if seen["late"]:
             ranges = ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in seen["late"][:5])
             print_text(f"  came late, to be taken in by the next sync: {ranges}")
+        if seen["held"]:
+            events = "1 event waits" if len(seen["held"]) == 1 else f"{count(len(seen['held']))} events wait"
+            first, behind = (_place(place) for place in seen["held"][0])
+            shown = f"that at {first} for that at {behind}"
+            print_text(f"  {events} for a lower version of the aggregate that is not settled yet: {shown}")
         if seen["late_events"]:
             print_text(f"  {count(seen['late_events'])} events came late so far")
 

@@ -1,19 +1,33 @@
 """Where the order of a store disagrees with the versions of its aggregates, and what is done about it.
 
 A transaction id is drawn when a transaction first writes, a pooled position long before its row: so version 5 of an
-aggregate can stand before version 4. All such rows of a look are settled together, for version 4 was committed before
-version 5 was written; but the log is committed in the middle of a look too, and takes no version behind a higher one.
+aggregate can stand before version 4. The log takes no version behind a higher one. So version 5, which stands too
+early, is *held* when it comes, and handed out behind version 4 (``holding``).
 
-So rows that stand too early, with a row of a lower version of their aggregate behind them, are *held* when they come,
-and handed out behind the last of those rows. A mark between names the held rows; a reading that goes on from it reads
-them again with what is new. Which they are is asked of the server, but only of aggregates that give reason to: whose
-next event is more than one version above the last. The first event that stands too early always is, for the versions
-that stand behind it are not among those before it.
+What is known of version 4. A store that checks versions writes version 5 only where version 4 is committed. So when a
+look sees version 5, version 4 is visible to that look's snapshot and to all later ones: it need only be asked for, at
+any time after the look, among the rows that were not handed out. Where it is settled differs:
+
+- by the same look, in the same span, some rows further on: version 5 waits in memory;
+- by a later look only. Version 5 is of transaction 100, version 4 of 102, and 101 runs: then 100 is settled, 102 is
+  not. Version 5 waits until a look settles 102, and the mark names it meanwhile;
+- never: version 4 was deleted, or is not of this source. Then it is not visible among those rows, and nothing waits.
+
+So a row waits only while a row of a lower version of its aggregate is *seen* in the table, behind it in the store's
+order, not handed out; each look asks again. That row is settled as soon as the watermark passes it: nothing is held
+longer than what the watermark's holders hold, and ``status`` names both. Whether an event comes of that row (it may be
+of another type, or no event) plays no part: its place is what is waited for.
+
+Which rows stand too early is asked of the server, but only for aggregates that give reason to: whose next event is more
+than one version above the last that was handed out. The first event that stands too early always is, for the versions
+that stand behind it are not among those before it; and of an aggregate that has a row held every next one is
+(``Versions.forget``).
+
+All this is inside of one epoch: a former life of a store was settled as a whole.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,45 +46,65 @@ if TYPE_CHECKING:
     from runner.postgres import AnyConnection, Composable
     from runner.sources.postgres.statement import Statement
     from runner.sources.postgres.store import Store
-    from runner.sources.postgres.tail import Span
 
-__all__ = ["Columns", "Order", "Versions", "can_disagree", "places_in", "too_early", "with_places"]
+__all__ = ["Columns", "Versions", "can_disagree", "places_in", "plain", "too_early", "waits_of", "with_places"]
 
 Columns = tuple[int, ...]
 """The columns of the order of one row, as numbers."""
 
 _NAMES = ("p0", "p1")
+_VERSIONS = ("int2", "int4", "int8", "numeric")
+_MANY = 10_000
+"""Events of which the lowest version is what aggregates begin with."""
 ASKED = 1_000
 """Aggregates that one query asks for."""
 
 
 def can_disagree(store: Store) -> bool:
     """Whether positions are drawn by other rules than versions, and it can be asked."""
-    if store.tail not in ("xid", "time") or store.version is None:
+    if store.tail not in ("xid", "time", "sessions") or store.version is None:
         return False
     ids = [part for part in store.aggregate_id.parts if part.constant is None]
-    return bool(plain_column(store.version)) and all(len(path) == 1 for part in ids for path in part.paths)
+    version = plain_column(store.version)
+    comparable = version in store.cells and store.cells[version].type in _VERSIONS
+    return comparable and all(len(path) == 1 for part in ids for path in part.paths)
 
 
 def too_early(
     connection: AnyConnection,
     statement: Statement,
     store: Store,
-    span: Span,
+    coming: Composable,
     held: Iterable[Columns],
     rows: pa.RecordBatch,
 ) -> dict[Columns, Columns]:
-    """Of the aggregates of some rows: which rows of a span, and of those held, stand before a lower version, each with
-    the last such row's place.
+    """Of the aggregates of some rows: which rows of those that are still to come (a condition), and of those held,
+    stand before a lower version, each with the last such row's place.
     """
     labels = list(dict.fromkeys(path[0] for part in store.aggregate_id.parts for path in part.paths))
     cells = list(dict.fromkeys(tuple(row[label] for label in labels) for row in rows.select(labels).to_pylist()))
-    condition = with_places(statement, store, span.condition, held)
+    condition = with_places(statement, store, coming, held)
     found: dict[Columns, Columns] = {}
     for at in range(0, len(cells), ASKED):
         asked = SQL("({}) AND {}").format(condition, _of_aggregates(labels, cells[at : at + ASKED]))
         found |= _asked(connection, statement, store, labels, asked)
     return found
+
+
+def waits_of(
+    connection: AnyConnection, statement: Statement, store: Store, coming: Composable, held: Sequence[Columns]
+) -> dict[Columns, Columns]:
+    """The row that each of some held rows waits for, where it waits for one. Raises PostgresError."""
+    if not held:
+        return {}
+    labels = list(dict.fromkeys(path[0] for part in store.aggregate_id.parts for path in part.paths))
+    columns = SQL(", ").join(Identifier(ALIAS, label) for label in labels)
+    theirs = SQL("SELECT {} FROM {} WHERE {}").format(
+        columns, statement.relation(), statement.meets(with_places(statement, store, SQL("false"), held))
+    )
+    asked = SQL("({}) AND ({}) IN ({})").format(with_places(statement, store, coming, held), columns, theirs)
+    found = _asked(connection, statement, store, labels, asked)
+    return {place: behind for place, behind in found.items() if place in set(held)}
 
 
 def _asked(
@@ -131,7 +165,7 @@ def with_places(statement: Statement, store: Store, condition: Composable, place
 
 class Versions:
     """The last version of every aggregate that came. first: what an aggregate's first version is; None: what the
-    lowest in the first batch is, which has a store's oldest events.
+    lowest in the first batch is, which has a store's oldest events; 0 where they are too few to tell.
     """
 
     def __init__(self, first: int | None) -> None:
@@ -145,7 +179,7 @@ class Versions:
         known = versions.is_valid().to_numpy(zero_copy_only=False)
         numbers = versions.fill_null(0).to_numpy(zero_copy_only=False)
         if self._first is None:
-            self._first = int(numbers[known].min()) if known.any() else 0
+            self._first = int(numbers[known].min()) if known.sum() >= _MANY else 0
         aggregates, new = self._numbered(events)
         if new < int(self._keys.used[0]):
             self._last[new : int(self._keys.used[0])] = self._first - 1
@@ -161,9 +195,15 @@ class Versions:
         out[order] = odd & known[order]
         return out
 
+    def forget(self, events: pa.RecordBatch) -> None:
+        """Of these events' aggregates the next one is suspicious, whatever its version: rows of them are held."""
+        aggregates, _ = self._numbered(events)
+        assert self._first is not None
+        self._last[aggregates] = self._first - 2
+
     def _numbered(self, events: pa.RecordBatch) -> tuple[Any, int]:
         """(a number for the aggregate of each event, how many there were before)."""
-        texts = _plain(events.select(["tenant", "aggregate_id"]))
+        texts = plain(events.select(["tenant", "aggregate_id"]))
         joined = pc.binary_join_element_wise(
             texts.column("tenant"), texts.column("aggregate_id"), pa.scalar(SEPARATOR, pa.large_utf8())
         )
@@ -190,86 +230,7 @@ def places_in(store: Store, rows: pa.RecordBatch) -> list[Any]:
     return [rows.column(label).to_numpy(zero_copy_only=False) for label in store.places]
 
 
-@dataclass(frozen=True)
-class _Held:
-    """One row's events. behind: where it may go."""
-
-    place: Columns
-    behind: Columns
-    events: pa.Table
-
-
-@dataclass
-class Order:
-    """What is held while a span is read. early: rows to be held, with the place behind which they may go."""
-
-    early: dict[Columns, Columns] = field(default_factory=dict)
-    _waiting: list[_Held] = field(default_factory=list)
-
-    @property
-    def held(self) -> list[Columns]:
-        """The rows that came and are not handed out yet."""
-        return [held.place for held in self._waiting]
-
-    def in_order(self, places: Sequence[Any], rows: Any, events: pa.RecordBatch) -> pa.RecordBatch:
-        """The events that may go now: those that came too early stand behind the row that they have to wait for.
-
-        places: the columns of the order of the batch; rows: which row of it each event is.
-        """
-        if not self.early and not self._waiting:
-            return events
-        kept = np.ones(events.num_rows, np.bool_)
-        for at in np.flatnonzero(self._candidates(places)).tolist():
-            place: Columns = tuple(int(column[at]) for column in places)
-            behind = self.early.get(place)
-            mine = np.flatnonzero(rows == at)
-            if behind is not None and len(mine):
-                kept[mine] = False
-                self._waiting.append(_Held(place, behind, _plain(events.take(pa.array(mine)))))
-        last: Columns = tuple(int(column[-1]) for column in places)
-        free = [held for held in self._waiting if held.behind <= last]
-        if not free:
-            return events if kept.all() else events.filter(pa.array(kept))
-        self._waiting = [held for held in self._waiting if held.behind > last]
-        at_rows = [np.full(held.events.num_rows, _row_of(places, held.behind) + 0.5) for held in free]
-        return _sorted(
-            [_plain(events.filter(pa.array(kept))), *(held.events for held in free)],
-            np.concatenate([rows[kept].astype(np.float64), *at_rows]),
-        )
-
-    def rest(self) -> pa.RecordBatch | None:
-        """What still waits when all rows came: what it waited for is gone."""
-        free, self._waiting = sorted(self._waiting, key=lambda held: held.behind), []
-        if not free:
-            return None
-        keys = [np.full(held.events.num_rows, float(k)) for k, held in enumerate(free)]
-        return _sorted([held.events for held in free], np.concatenate(keys))
-
-    def _candidates(self, places: Sequence[Any]) -> Any:
-        """Rows whose last column is one of those looked for."""
-        return np.isin(places[-1], np.fromiter((place[-1] for place in self.early), np.int64, len(self.early)))
-
-
-def _row_of(places: Sequence[Any], place: Columns) -> int:
-    """The last row that is not behind a place, -1 where there is none."""
-    low, high = 0, len(places[0])
-    for column, value in zip(places, place, strict=True):
-        part = column[low:high]
-        low, high = low + int(np.searchsorted(part, value, "left")), low + int(np.searchsorted(part, value, "right"))
-        if low == high:
-            return low - 1
-    return high - 1
-
-
-def _sorted(parts: list[pa.Table], keys: Any) -> pa.RecordBatch:
-    """Events by key, then by version."""
-    joined = pa.concat_tables(parts).combine_chunks()
-    versions = joined.column("version").to_numpy()
-    order = np.lexsort((versions, keys))
-    return joined.take(pa.array(order)).combine_chunks().to_batches()[0]
-
-
-def _plain(events: pa.RecordBatch) -> pa.Table:
+def plain(events: pa.RecordBatch) -> pa.Table:
     """Events with texts as plain large ones, whatever they came as."""
     columns = []
     for column in events.columns:

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from runner.errors import SourceError
 from runner.log.arrival import NO_TIME
-from runner.postgres import SQL, Identifier, translated
+from runner.postgres import translated
 from runner.sources.port import BadLine, Piece
 from runner.sources.postgres.arrange import Arranger, shown_row
-from runner.sources.postgres.order import Order, Versions, can_disagree, places_in, too_early, with_places
+from runner.sources.postgres.holding import Holding
+from runner.sources.postgres.order import places_in
 from runner.sources.postgres.payloads import Decoder
 from runner.sources.postgres.same_store import SameStoreCheck
-from runner.sources.postgres.statement import ALIAS, Statement
+from runner.sources.postgres.statement import Statement
 from runner.sources.postgres.store import described, indexed
 from runner.sources.postgres.tail import Span, TailConfig
 from runner.sources.postgres.tail.choose import tail_for
@@ -40,7 +42,8 @@ from runner.sources.postgres.tenants import (
 from runner.stats import WatermarkSeen
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
+    from typing import Any
 
     from runner.log import Log
     from runner.postgres import AnyConnection
@@ -48,7 +51,6 @@ if TYPE_CHECKING:
     from runner.sources.postgres.arrange import Arranged
     from runner.sources.postgres.extraction import Extraction
     from runner.sources.postgres.marks import StoreMark
-    from runner.sources.postgres.order import Columns
     from runner.sources.postgres.store import Store
     from runner.sources.postgres.tail import Settled, StorePlace
 
@@ -91,17 +93,12 @@ class StoreReading:
         self._mark = mark.of(described(store), self._where)
         self._left_out = dict(mark.left_out)
         self._stopped: dict[str, StorePlace | None] = dict(mark.stopped)
-        self._held: list[Columns] = list(mark.held)
-        """Rows that an earlier reading held, as long as they did not come again."""
-        self._order = Order()
-        # Only a first reading sees the oldest events.
-        first = 0 if store.first_version is None and mark.after is not None else store.first_version
-        self._versions = Versions(first) if can_disagree(store) else None
         with translated(self._where):
             self._cuttable = indexed(connection, store)
         known = None if log is None else lambda a, b: log.source_positions(store.source, store.tenant, a, b)
         relation = self._statement.tail_relation()
         self._tail = tail_for(tail_config(store), relation, self._mark.tail, known=known)
+        self._holding = Holding(connection, self._statement, store, self._tail, mark, self._is_stopped)
         self._divisible = bool(tenant_label(store)) and store.config.on_bad_line == "stop"
         self.settled: Settled | None = None
         self.patient = True
@@ -113,13 +110,12 @@ class StoreReading:
 
     @property
     def mark(self) -> StoreMark:
-        held = (*self._held, *self._order.held)
         return replace(
             self._mark,
             tail=self._tail.mark(),
             left_out=dict(self._left_out),
             stopped=dict(self._stopped),
-            held=held,
+            held=self._holding.places,
         )
 
     @property
@@ -162,6 +158,11 @@ class StoreReading:
             found.append(f"{tenant}newer events wait for {who}{named}: {holder.what}{since}{ends}")
         if settled.wait:
             found.append(f"{tenant}newer events are passed by time: sync again in {settled.wait:.0f} s")
+        for place, behind in self._holding.waits[:1]:
+            count = len(self._holding.waits)
+            events = "1 event waits" if count == 1 else f"{count:,} events wait"
+            shown = f"that at {_shown(place)} for that at {_shown(behind)}"
+            found.append(f"{tenant}{events} for a lower version of the aggregate that is not settled yet: {shown}")
         if settled.open_gaps:
             found.append(f"{tenant}{settled.open_gaps:,} positions were passed by time and are still asked for")
         if settled.late_events:
@@ -192,20 +193,24 @@ class StoreReading:
                 settled = self.settled = self._tail.look(self._connection)
             if first and self._stopped:
                 yield from self._stopped_tenants(settled)
+            for span in self._holding.begin(settled):
+                with closing(self._batches(span, cuttable=False)) as batches:
+                    for batch in batches:
+                        yield from self._again(batch)
+            self._holding.begun()
             for span in self._tail.late_spans(settled):
                 with closing(self._batches(span, cuttable=False)) as batches:
                     for batch in batches:
                         yield self._late(batch)
             self._tail.late_done()
             rows = 0
-            for span in self._tail.spans(self._mark.after, settled) or self._of_held():
-                begun = self._in_order(self._with_ends(span))
-                with closing(self._batches(begun, cuttable=self._cuttable)) as batches:
+            for span in self._tail.spans(self._mark.after, settled):
+                with closing(self._batches(self._with_ends(span), cuttable=self._cuttable)) as batches:
                     for batch in batches:
                         rows += batch.rows.num_rows
                         yield from self._next(batch)
-                if (rest := self._order.rest()) is not None:
-                    yield Piece(rest)
+            if (rest := self._holding.rest()) is not None:
+                yield Piece(rest)
             first = False
             if rows >= AGAIN:
                 continue
@@ -234,22 +239,17 @@ class StoreReading:
             ends.append(int(row[0]))
         return replace(span, low=ends[0] - 1, high=ends[1])
 
-    def _of_held(self) -> list[Span]:
-        """The rows that the last reading held, where nothing new came behind them."""
-        if not self._held:
-            return []
-        labels = SQL(", ").join(Identifier(ALIAS, label) for label in self.store.position)
-        after = self._mark.after or ()
-        epoch = after[0] if len(after) > len(self.store.position) else 0
-        return [Span(epoch, SQL("false"), labels)]
-
-    def _in_order(self, span: Span) -> Span:
-        """Rows that were held before come with the span, which may then be cut nowhere."""
-        self._order = Order()
-        if not self._held:
-            return span
-        condition = with_places(self._statement, self.store, span.condition, self._held)
-        return replace(span, condition=condition, low=None, high=None)
+    def _again(self, batch: _Batch) -> Iterator[Piece]:
+        """Rows that were held: the tail knows that they came, and the mark stands behind them."""
+        if batch.arranged.bad:
+            raise self._bad(batch)
+        if self._stopped:
+            tenants = tenants_of(self.store, batch.rows)
+            stopped = pc.is_in(tenants, value_set=pa.array(list(self._stopped), tenants.type))
+            self._holding.keep(batch.rows.filter(stopped))
+        events = self._ordered(batch, batch.arranged)
+        self._holding.came(batch.rows)
+        yield Piece(events)
 
     def _next(self, batch: _Batch) -> Iterator[Piece]:
         arranged = batch.arranged
@@ -263,24 +263,17 @@ class StoreReading:
             raise self._bad(batch)
         if self._divisible:
             arranged = self._not_stopped(batch)
-        events = self._ordered(batch, arranged, batch.rows.num_rows)
+        events = self._ordered(batch, arranged)
         self._taken(batch, batch.rows.num_rows)
         for name, n in batch.arranged.left_out.items():
             self._left_out[name] = self._left_out.get(name, 0) + n
         yield Piece(events, self._rejected(batch))
 
-    def _ordered(self, batch: _Batch, arranged: Arranged, rows: int) -> pa.RecordBatch:
-        """The events of the first of these rows in an order in which no version comes before a lower one."""
-        if self._versions is not None:
-            odd = self._versions.suspicious(arranged.events)
-            if odd.any():
-                suspects = batch.rows.take(pa.array(arranged.rows[odd]))
-                with translated(self._where):
-                    self._order.early |= too_early(
-                        self._connection, self._statement, self.store, batch.span, self._held, suspects
-                    )
-        places = [column[:rows] for column in places_in(self.store, batch.rows)]
-        return self._order.in_order(places, arranged.rows, arranged.events)
+    def _ordered(self, batch: _Batch, arranged: Arranged, rows: int | None = None) -> pa.RecordBatch:
+        return self._holding.in_order(batch.rows, arranged, batch.span, self._mark.after, rows)
+
+    def _is_stopped(self, tenant: str) -> bool:
+        return any(tenant_name(self.store, name) == tenant for name in self._stopped)
 
     def _late(self, batch: _Batch) -> Piece:
         if self._stopped:
@@ -288,9 +281,11 @@ class StoreReading:
             batch = replace(batch, arranged=but_rows(batch.arranged, behind))
         if batch.arranged.bad and self.store.config.on_bad_line == "stop":
             raise self._bad(batch)
+        # Asked before the tail knows that they came: they are among the rows that stand before others.
+        events = self._ordered(batch, batch.arranged)
         self._tail.taken(places_in(self.store, batch.rows), late=True)
         self._name_late(batch.arranged.events)
-        return Piece(batch.arranged.events, self._rejected(batch))
+        return Piece(events, self._rejected(batch))
 
     def _name_late(self, events: pa.RecordBatch) -> None:
         names = ("source_position_0", "source_position_1", "type", "aggregate_id")
@@ -310,18 +305,9 @@ class StoreReading:
         times = batch.arranged.events.column("recorded_at").cast(pa.int64()).fill_null(NO_TIME)
         recorded[batch.arranged.rows] = times.to_numpy(zero_copy_only=False)
         places = [column[:rows] for column in places_in(self.store, batch.rows)]
-        recorded = recorded[:rows]
-        if self._held:
-            # They were handed out to the tail when they came first.
-            known = set(self._held)
-            again = np.array([place in known for place in zip(*(c.tolist() for c in places), strict=True)], np.bool_)
-            self._held = [p for p in self._held if p not in set(zip(*(c[again].tolist() for c in places), strict=True))]
-            places, recorded = [column[~again] for column in places], recorded[~again]
-            if not len(recorded):
-                return
         columns = [int(column[-1]) for column in places]
         self._mark = replace(self._mark, after=self._tail.place(batch.span.epoch, columns))
-        self._tail.taken(places, recorded)
+        self._tail.taken(places, recorded[:rows])
 
     def _place(self, batch: _Batch, row: int) -> StorePlace:
         columns = [batch.rows.column(label)[row].as_py() for label in self.store.places]
@@ -332,11 +318,10 @@ class StoreReading:
     def _bad(self, batch: _Batch, which: int = 0) -> SourceError:
         row, reason = batch.arranged.bad[which]
         values = [batch.rows.column(label)[row].as_py() for label in self.store.places]
-        shown = str(values[0]) if len(values) == 1 else f"({', '.join(map(str, values))})"
         hint = 'mend the row or the mapping, or set on_bad_line = "reject" to leave such rows out'
         if reason.startswith("payload: neither JSON"):
             hint = f"see decode of {self._where} in runner.toml"
-        return SourceError(f"{self.store.name}: row at position {shown}: {reason}", hint=hint)
+        return SourceError(f"{self.store.name}: row at position {_shown(values)}: {reason}", hint=hint)
 
     def _rejected(self, batch: _Batch) -> tuple[BadLine, ...]:
         if self.store.config.on_bad_line == "stop":
@@ -391,6 +376,11 @@ class StoreReading:
             yield Piece(batch.arranged.events.slice(0, int(np.searchsorted(batch.arranged.rows, end))))
         if bad:
             self.failures.append(TenantFailure(tenant_name(self.store, tenant), self._bad(batch)))
+
+
+def _shown(numbers: Sequence[Any]) -> str:
+    """The columns of the order of a row, in words."""
+    return str(numbers[0]) if len(numbers) == 1 else f"({', '.join(map(str, numbers))})"
 
 
 def tail_config(store: Store) -> TailConfig:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import PostgresTimeout
 from runner.postgres import SQL, Composable, Identifier, translated
+from runner.sources.postgres.holding import waits
 from runner.sources.postgres.marks import StoreMark, read_marks
 from runner.sources.postgres.reader import PostgresReader
 from runner.sources.postgres.reading import tail_config
@@ -37,7 +38,8 @@ class Watermark:
     """Of one store. after: the place of the last row in the log. upto: what is settled now; newest: the highest visible
     place. behind: rows that the log does not have, None where counting them took too long; ``more`` where there are
     more. oldest: when the first of them was recorded. wait: seconds after which time alone settles more. given_up:
-    positions of gaps that are asked for no longer, because there were too many.
+    positions of gaps that are asked for no longer, because there were too many. held: events that wait for one of a
+    lower version of their aggregate, each with that one's place (``order``).
     """
 
     source: str
@@ -55,6 +57,7 @@ class Watermark:
     open_gaps: int
     late_events: int
     late: tuple[tuple[int, int], ...]
+    held: tuple[tuple[StorePlace, StorePlace], ...]
 
 
 def watermarks(source: PostgresSourceConfig, mark: Any) -> tuple[Watermark, ...]:
@@ -88,6 +91,7 @@ def _watermark(connection: AnyConnection, store: Store, mark: StoreMark) -> Wate
         open_gaps=settled.open_gaps,
         late_events=settled.late_events,
         late=settled.late,
+        held=waits(connection, Statement(store), store, tail, mark, settled),
     )
 
 

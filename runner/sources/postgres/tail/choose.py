@@ -265,6 +265,12 @@ class ChosenTail:
             return self._rule.unread_rows(after)
         return self._compared(">", after)
 
+    def coming(self, epoch: int, after: StorePlace | None, settled: Settled) -> Composable:
+        rule = self._rule
+        behind = rule.coming(epoch, after) if isinstance(rule, TransactionRule) else self.unread(after)
+        late = [span.condition for span in self.late_spans(settled) if span.epoch == epoch]
+        return SQL(" OR ").join([SQL("({})").format(condition) for condition in (behind, *late)])
+
     def between(self, after: StorePlace | None, upto: StorePlace, settled: Settled | None = None) -> Sequence[Span]:
         if isinstance(self._rule, TransactionRule):
             spans = self._rule.between(after, upto, () if settled is None else settled.without)

@@ -239,6 +239,9 @@ class Tail(Protocol):
     def unread(self, after: StorePlace | None) -> Composable:
         """A condition: visible rows behind a place, settled or not."""
 
+    def coming(self, epoch: int, after: StorePlace | None, settled: Settled) -> Composable:
+        """A condition: visible rows of an epoch behind a place, settled or not, and the look's late ones."""
+
     def between(self, after: StorePlace | None, upto: StorePlace, settled: Settled | None = None) -> Sequence[Span]:
         """The rows behind one place up to another, which is included. settled: but for those that a look gives, or
         will give, as late ones; None: whatever is visible.

@@ -20,7 +20,8 @@ xmin is held back by every transaction of the server that has an id, whatever it
   The watermark passes it, its id is kept in the mark as *pending*, and its rows are left out of every range
   (``without``). Once it has ended, its rows are asked for by its id (``late``). Each row is thus read once, either way:
   a row's id alone decides. An aggregate's versions stay in order: where a store checks versions, the row after a
-  pending one's was committed after it, and is handed out in the same look at the earliest, behind it.
+  pending one's was committed after it, and is handed out in the same look at the earliest, behind it; the one before
+  it is visible when the look sees it, and where that one is handed out later, the late one is held (``order``).
 
 So neither an idle session nor a leader that holds an advisory lock in an open transaction holds the watermark for ever.
 
@@ -284,6 +285,13 @@ class TransactionRule:
             self._behind(e, (x, position) if e == epoch else None) for e in range(epoch, max(self.epoch, epoch) + 1)
         ]
         return SQL(" OR ").join([SQL("({})").format(SQL(" AND ").join(p)) for p in parts])
+
+    def coming(self, epoch: int, after: StorePlace | None) -> Composable:
+        """Visible rows of an epoch behind a place, settled or not."""
+        if after is not None and after[0] > epoch:
+            return SQL("FALSE")
+        same = after is not None and after[0] == epoch
+        return SQL(" AND ").join(self._behind(epoch, (after[1], after[2]) if same and after is not None else None))
 
     def _behind(self, epoch: int, after: tuple[int, int] | None) -> list[Composable]:
         r = self._relation
