@@ -109,7 +109,14 @@ class PostgresServer:
     url: of its database ``postgres``, as the superuser. durable: with fsync and full pages, as in production.
     """
 
-    def __init__(self, major: int, *, durable: bool = False, settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        major: int,
+        *,
+        durable: bool = False,
+        settings: dict[str, str] | None = None,
+        primary: PostgresServer | None = None,
+    ) -> None:
         self.major, self.bin = major, binaries()[major]
         self._uid = _unprivileged()
         self.folder = Path(tempfile.mkdtemp(prefix="rpg-", dir=_base()))
@@ -122,7 +129,10 @@ class PostgresServer:
             if not _reachable(self.bin, self._uid):
                 self._copy_binaries()
             self._watch()
-            self._initialise(durable, settings or {})
+            if primary is None:
+                self._initialise(durable, settings or {})
+            else:
+                self._copy(primary)
             self.start()
         except BaseException:
             self.close()
@@ -139,6 +149,11 @@ class PostgresServer:
         return server
 
     _named: str | None = None
+
+    @classmethod
+    def standby_of(cls, primary: PostgresServer) -> PostgresServer:
+        """A standby that streams from a server: a base backup of it, caught up when this returns."""
+        return cls(primary.major, durable=True, primary=primary)
 
     @property
     def own(self) -> bool:
@@ -312,6 +327,24 @@ class PostgresServer:
         with (self.data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = {value}\n" for name, value in chosen.items())
         (self.data / "pg_hba.conf").write_text(_HBA)
+
+    def _copy(self, primary: PostgresServer) -> None:
+        made = subprocess.run(
+            [
+                *(self.bin / "pg_basebackup", "-D", self.data, "-h", primary.folder, "-U", "postgres"),
+                *("--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"),
+            ],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            check=False,
+            timeout=PATIENCE,
+            **self._as_user(),
+        )
+        if made.returncode:
+            raise RuntimeError(f"no base backup of {primary.folder}:\n{made.stderr}")
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write(f"unix_socket_directories = '{self.folder}'\n")
 
     def _ready(self) -> bool:
         try:

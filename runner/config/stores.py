@@ -34,18 +34,21 @@ STORE_SETTINGS = (
     *("preset", "schema", "schemas", "table", "query", "aggregate_id", "type", "version", "recorded_at", "position"),
     *("tenant", "payload", "separator", "aggregates", "streams", "types", "archived", "commands", "tail", "decode"),
     *("on_bad_line", "max_connections", "max_rows_per_second", "statement_timeout", "max_replica_lag", "namespace"),
-    "notify_channel",
+    *("max_replica_wait", "notify_channel"),
 )
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What protects the server. Rows a second and seconds of lag: 0 is no limit."""
+    """What protects the server. Rows a second and seconds of lag: 0 is no limit. replica_wait_seconds: for how long
+    reading waits for a standby that is further behind.
+    """
 
     connections: int = 2
     rows_per_second: int = 0
     statement_seconds: float = 3600.0
     replica_lag_seconds: float = 0.0
+    replica_wait_seconds: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -224,4 +227,5 @@ def _limits(table: Table) -> Limits:
         table.number("max_rows_per_second", 0),
         table.seconds("statement_timeout", Limits.statement_seconds),
         table.seconds("max_replica_lag", 0.0),
+        table.seconds("max_replica_wait", Limits.replica_wait_seconds),
     )

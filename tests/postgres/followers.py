@@ -148,6 +148,11 @@ def published(database: Database) -> dict[str, tuple[int, int]]:
     }
 
 
+def rows(project: Project) -> dict[str, tuple[int, int]]:
+    """The embedded read model."""
+    return {name: (row["balance"], row["deposits"]) for name, row in project.rows("accounts").items()}
+
+
 @contextmanager
 def second_server(first: PostgresServer) -> Iterator[PostgresServer]:
     """A standby with what a server has now, promoted: the same system on the next timeline."""

@@ -18,6 +18,7 @@ from followers import (
     folded,
     projections,
     published,
+    rows,
     second_server,
     started,
 )
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from postgres_servers import PostgresServer
-    from stores_of_libraries import Project
 
 
 @pytest.fixture
@@ -45,11 +45,6 @@ def own(own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Databa
     made = Database(own_postgres, "own", monkeypatch)
     made.create()
     return made
-
-
-def rows(project: Project) -> dict[str, tuple[int, int]]:
-    """The embedded read model."""
-    return {name: (row["balance"], row["deposits"]) for name, row in project.rows("accounts").items()}
 
 
 def test_what_is_written_meanwhile_becomes_visible_in_rounds(database: Database, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def follow(
         check_fraction(log.sources, None, str(config.log.path))
     with ExitStack() as stack:
         ledger = stack.enter_context(ledger_of(config))
-        sources = [stack.enter_context(closing(live_source(config, s))) for s in chosen_sources(config, None)]
+        sources = [stack.enter_context(closing(live_source(config, s, listener))) for s in chosen_sources(config, None)]
         projections = tuple(d.name for d in definitions)
         job = NewJob(
             "follow",

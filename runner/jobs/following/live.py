@@ -17,6 +17,7 @@ from runner.errors import PostgresError, SourceError, TenantsStopped
 from runner.jobs.syncing.sync import Taking
 from runner.log import Log
 from runner.sources import open_source
+from runner.stats import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from runner.log import LogWriter
     from runner.postgres.notify import Notifications
     from runner.sources import Piece, SourceReader
+    from runner.stats import Listener
 
 __all__ = ["LivePostgres", "LiveSource", "live_source"]
 
@@ -42,8 +44,8 @@ RENEWED = 60.0
 class LiveSource:
     """One source. Files; of stores in Postgres see ``LivePostgres``."""
 
-    def __init__(self, config: Config, source: SourceConfig | PostgresSourceConfig) -> None:
-        self._config, self._source = config, source
+    def __init__(self, config: Config, source: SourceConfig | PostgresSourceConfig, tell: Listener = ignore) -> None:
+        self._config, self._source, self._tell = config, source, tell
         self.name = source.name
         self._reader: SourceReader | None = None
         self._base: Any = None
@@ -124,7 +126,7 @@ class LiveSource:
             if mark is None or former != self._base:
                 mark = self._base
             log = cast("Log", _Latest(self._config.log.path))  # as much of a log as readers ask for
-            self._reader = open_source(self._source, mark, log)
+            self._reader = open_source(self._source, mark, log, tell=self._tell)
         return self._reader
 
     def _note(self, begun: float) -> None:
@@ -140,8 +142,8 @@ class LiveSource:
 class LivePostgres(LiveSource):
     """A store in Postgres: stays open, notifies where it can."""
 
-    def __init__(self, config: Config, source: PostgresSourceConfig) -> None:
-        super().__init__(config, source)
+    def __init__(self, config: Config, source: PostgresSourceConfig, tell: Listener = ignore) -> None:
+        super().__init__(config, source, tell)
         self._store = source
         self._notifications: Notifications | None = None
         self._opened_at = 0.0
@@ -261,11 +263,11 @@ class LivePostgres(LiveSource):
         return reader.readings[0].mark.after if reader is not None and len(reader.readings) == 1 else None
 
 
-def live_source(config: Config, source: SourceConfig | PostgresSourceConfig) -> LiveSource:
-    """A source for a follower; nothing is opened yet."""
+def live_source(config: Config, source: SourceConfig | PostgresSourceConfig, tell: Listener = ignore) -> LiveSource:
+    """A source for a follower; nothing is opened yet. tell: is told when reading waits."""
     if source.format == "postgres":
-        return LivePostgres(config, source)
-    return LiveSource(config, source)
+        return LivePostgres(config, source, tell)
+    return LiveSource(config, source, tell)
 
 
 class _Latest:

@@ -18,7 +18,7 @@ from itertools import chain
 from queue import Full, Queue
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import PostgresConflict, SourceError
+from runner.errors import PostgresConflict, PostgresTimeout, SourceError
 from runner.postgres import translated
 from runner.postgres.copy_out import copy_out
 from runner.stats import Noted, ignore
@@ -226,14 +226,22 @@ class Extraction:
             raise _Stopped
 
     def _wait_for_replicas(self, connection: AnyConnection, say: Callable[[Noted], None]) -> None:
-        """For as long as it takes: what the limit protects is worth more than the sync. Raises _Stopped."""
-        limit, said = self._limits.replica_lag_seconds, -TOLD_AGAIN
+        """What the limit protects is worth more than the sync, for a while. Raises PostgresTimeout then, _Stopped."""
+        limit, longest = self._limits.replica_lag_seconds, self._limits.replica_wait_seconds
+        begun, said = time.monotonic(), -TOLD_AGAIN
         while limit and (lag := replica_lag(connection, self._where)) > limit:
-            if time.monotonic() - said >= TOLD_AGAIN:
-                said = time.monotonic()
-                behind = f"{self._where}: reading waits for a standby that is {lag:.0f} s behind"
+            now = time.monotonic()
+            behind = f"{self._where}: reading waits for a standby that is {lag:.0f} s behind"
+            if now - begun >= longest:
+                raise PostgresTimeout(
+                    f"{behind} since {longest:g} s, longer than max_replica_wait (max_replica_lag is {limit:g} s)",
+                    hint="see pg_stat_replication of its primary; or raise max_replica_lag or max_replica_wait of "
+                    f"{self._where}",
+                )
+            if now - said >= TOLD_AGAIN:
+                said = now
                 say(Noted(f"{behind} (max_replica_lag is {limit:g} s)"))
-            self._stop.wait(LAG_POLL)
+            self._stop.wait(min(LAG_POLL, max(0.0, begun + longest - now)))
             self._look_up()
 
     def _say(self, noted: Noted) -> None:
