@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.errors import PostgresError
+from runner.errors import PostgresError, PostgresTimeout, PostgresUnavailable
 from runner.postgres import qualified, translated
 from runner.sinks.postgres.bookkeeping import opened
 from runner.sinks.postgres.switching import SWITCHING
@@ -60,6 +60,11 @@ def held(config: PostgresReadModelsConfig, places: Sequence[TablePlace], seconds
         keeping = frozenset(connection.execute(WAITING["keeping"]).fetchall())
         try:
             yield Held(connection, until, keeping)
+        except PostgresUnavailable:
+            # How the server ended it may have been lost with the connection.
+            if not connection.closed or time.monotonic() < until:
+                raise
+            raise PostgresTimeout(f"{where} was not wanted for more than {seconds:g} s", sqlstate="25P03") from None
         finally:
             # Where the server has ended it already, why the block is left says more.
             with suppress(PostgresError), translated(where):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.postgres import AnyConnection, Composed
-    from runner.sinks.postgres.port import Place, SwitchTimeouts
+    from runner.sinks.postgres.port import SwitchTimeouts, TablePlace
 
 __all__ = ["RETRIED", "SWITCHING", "plan_switch", "switch_in", "switched"]
 
@@ -112,7 +112,7 @@ def plan_switch(connection: AnyConnection, incoming: Sequence[Incoming]) -> Plan
     return Plan(tuple(incoming), tuple(formers), tuple(keys), (*order, *relids), tuple(locks))
 
 
-def _key_of(connection: AnyConnection, place: Place) -> int:
+def _key_of(connection: AnyConnection, place: TablePlace) -> int:
     row = connection.execute(SWITCHING["key_of"], {"schema": place.schema, "table": place.table}).fetchone()
     assert row is not None
     return int(row[0])

@@ -25,7 +25,7 @@ from runner.sinks.postgres.holding import Held, held
 from runner.sinks.postgres.loading import added_place, load_place
 from runner.sinks.postgres.port import LoadedTable, SwitchPlan, SwitchTimeouts
 from runner.sinks.postgres.switching import RETRIED, plan_switch, switch_in, switched
-from runner.sinks.postgres.waiting import Deadline, wait_for_snapshots
+from runner.sinks.postgres.waiting import Deadline, wait_for_long_holders, wait_for_snapshots
 from runner.stats import ignore
 from runner.steps import reached
 
@@ -130,7 +130,7 @@ class PostgresTables:
                 incoming = [prepare(connection, i, former_at(connection, i.place)) for i in incoming]
                 # Again: what was caught up with under the lock is newer than the snapshots of many who read just now.
                 wait_for_snapshots(connection, [i.relid for i in incoming], Deadline(held.until, timeouts.lock), held)
-                after = _switched_held(held, incoming, timeouts, where, also)
+                after = _switched_held(connection, held, incoming, timeouts, where, also)
             for item in after:
                 with translated(f"{item.name}, behind the switch"):
                     connection.execute(item.sql)
@@ -244,21 +244,29 @@ def _is(have: KnownTable | None, version: Version, layout: Layout) -> bool:
 
 
 def _switched_held(
+    connection: AnyConnection,
     held: Held,
     incoming: Sequence[Incoming],
     timeouts: SwitchTimeouts,
     where: str,
     also: Callable[[AnyConnection], None],
 ) -> tuple[Belonging, ...]:
-    """The switch in the transaction that holds the writers, tried until that is over; then the end of it."""
+    """The switch in the transaction that holds the writers, tried until that is over; then the end of it.
+
+    connection: another, to look with: what a transaction sees of others' sessions does not change.
+    """
     reached("switch.1")
     while True:
-        left = held.until - time.monotonic()
         try:
             with translated(where):
                 with held.connection.transaction():
+                    plan = plan_switch(held.connection, incoming)
+                deadline = Deadline(held.until, timeouts.lock)
+                wait_for_long_holders(connection, plan.relids, plan.keys, timeouts, deadline, held)
+                left = max(0.001, held.until - time.monotonic())
+                with held.connection.transaction():
                     bounds = replace(timeouts, lock=min(timeouts.lock, left), work=min(timeouts.work, left))
-                    after = switch_in(held.connection, plan_switch(held.connection, incoming), bounds)
+                    after = switch_in(held.connection, plan, bounds)
                     also(held.connection)
                 held.connection.commit()
         except PostgresTimeout as error:

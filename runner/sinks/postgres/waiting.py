@@ -131,19 +131,22 @@ def wait_for_long_holders(
     keys: Sequence[int],
     timeouts: SwitchTimeouts,
     deadline: Deadline,
+    held: Held | None = None,
 ) -> None:
     """Wait until no transaction holds one of these relations, or names by their keys, that is older than a lock may be
-    waited for. Raises PostgresTimeout naming it.
+    waited for. held: of the writers; its own locks do not count. Raises PostgresTimeout naming it.
     """
+    asked = {"relids": list(relids), "keys": list(keys), "held_by": held.process if held is not None else 0}
     first: dict[tuple[int | None, str], float] = {}
     begun = time.monotonic()
+    calm = min(timeouts.lock * QUIETER, (deadline.until - begun) / 4)
     while True:
-        rows = connection.execute(WAITING["holders"], {"relids": list(relids), "keys": list(keys)}).fetchall()
+        rows = connection.execute(WAITING["holders"], asked).fetchall()
         now = time.monotonic()
         first = {(r[0], r[1]): first.get((r[0], r[1]), now) for r in rows}
         # How old it is may not be ours to see; then it is as old as we know it.
         # For a while a quieter moment is looked for, in which the lock would be had at once.
-        young = timeouts.lock / QUIETER if now - begun < timeouts.lock * QUIETER else timeouts.lock
+        young = timeouts.lock / QUIETER if now - begun < calm else timeouts.lock
         old = [r for r in rows if (r[3] or 0.0) > young or now - first[r[0], r[1]] > young]
         unsure = any(r[3] is None for r in rows) and now - begun <= timeouts.lock
         if not old and not unsure:
