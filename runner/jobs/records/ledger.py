@@ -10,16 +10,13 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import sqlite3
-import threading
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import JobError
 from runner.jobs.records.owner import Owner
+from runner.jobs.records.sqlite_file import SqliteFile
 from runner.positions import START, Position
 from runner.secrets import cleared
 from runner.sinks.shape import FileInfo
@@ -27,8 +24,9 @@ from runner.statements import statements
 from runner.stats import StageFinished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from types import TracebackType
+    import sqlite3
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from runner.stats import Fact, Listener
 
@@ -37,7 +35,6 @@ __all__ = ["Job", "Ledger", "NewJob", "PartitionRecord", "State"]
 State = Literal["running", "succeeded", "failed", "interrupted", "died"]
 SQL = statements("runner.jobs.records", "ledger.sql")
 MIGRATIONS = statements("runner.jobs.records", "ledger_schema.sql")
-SCHEMA = len(MIGRATIONS)
 KEPT = 1000
 """So many runs stay in the ledger."""
 _IN_URL = re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+(?=@)")
@@ -123,24 +120,19 @@ class Job(NewJob):
     """The job whose partitions it took over."""
 
 
-class Ledger:
+class Ledger(SqliteFile):
     """The ledger in one file; a context manager. May be shared by threads."""
 
     def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
         """Open it, or make it; ``read_only`` needs no write access, and an absent file is an empty ledger."""
-        self.path = Path(path)
-        self._lock = threading.RLock()
-        self._connection = _opened(self.path, read_only)
-
-    def close(self) -> None:
-        with self._lock:
-            self._connection.close()
-
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+        super().__init__(
+            path,
+            "the job ledger",
+            SQL,
+            MIGRATIONS,
+            damaged="move it away: read models do not depend on it, only `--resume` does",
+            read_only=read_only,
+        )
 
     # Writing
 
@@ -164,7 +156,7 @@ class Ledger:
             "options": json.dumps(_without_secrets(dict(job.options)), default=str),
             "resumes": resumes,
         }
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(SQL["begin"], row)
             if resumes:
                 connection.execute(SQL["take_over"], {"id": row["id"], "resumes": resumes})
@@ -172,20 +164,20 @@ class Ledger:
 
     def claimed(self, job_id: str, versions: Mapping[str, int]) -> None:
         """Note which versions of the read models the run writes."""
-        self._write("claimed", id=job_id, versions=json.dumps(dict(versions)))
+        self.write("claimed", id=job_id, versions=json.dumps(dict(versions)))
 
     def partition_done(self, job_id: str, record: PartitionRecord) -> None:
         """Record a finished partition; its files are on the disk."""
         now = datetime.now(UTC).isoformat()
-        self._write("partition_done", id=job_id, partition=record.partition, record=record.to_json(), recorded=now)
+        self.write("partition_done", id=job_id, partition=record.partition, record=record.to_json(), recorded=now)
 
     def forget_partition(self, job_id: str, partition: int) -> None:
         """Take back a partition whose files are not as they were recorded."""
-        self._write("forget_partition", id=job_id, partition=partition)
+        self.write("forget_partition", id=job_id, partition=partition)
 
     def stage_done(self, job_id: str, stage: str, seconds: float, events: int = 0) -> None:
         """Add to a stage's timing."""
-        self._write("stage_done", id=job_id, stage=stage, seconds=float(seconds), events=int(events))
+        self.write("stage_done", id=job_id, stage=stage, seconds=float(seconds), events=int(events))
 
     def listener(self, job_id: str) -> Listener:
         """A listener that records the timings of a run's stages."""
@@ -198,7 +190,7 @@ class Ledger:
 
     def progress(self, job_id: str, counts: Mapping[str, Any]) -> None:
         """What a run that lasts has done so far; plain JSON values."""
-        self._write("progress", id=job_id, counts=json.dumps(dict(counts), default=str))
+        self.write("progress", id=job_id, counts=json.dumps(dict(counts), default=str))
 
     def finish(
         self,
@@ -211,32 +203,32 @@ class Ledger:
         """Record how it ended. counts: plain JSON values, for reports."""
         now = datetime.now(UTC).isoformat()
         told = json.dumps(dict(counts or {}), default=str)
-        self._write("finish", id=job_id, state=outcome, finished=now, error=_masked(error), counts=told)
+        self.write("finish", id=job_id, state=outcome, finished=now, error=_masked(error), counts=told)
 
     def trim(self, keep: int = KEPT) -> int:
         """Forget all but the latest ``keep`` runs and those that go on; how many went. Each run does it as it ends."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return connection.execute(SQL["remove_older"], {"keep": keep}).rowcount
 
     # Reading
 
     def get(self, job_id: str) -> Job:
         """A run by its id or an unambiguous beginning of it; JobError where there is none."""
-        found = [str(r["id"]) for r in self._rows("find", prefix=job_id)] if job_id else []
+        found = [str(r["id"]) for r in self.rows("find", prefix=job_id)] if job_id else []
         if job_id in found:
             found = [job_id]
         if len(found) != 1:
             several = f"{len(found)} jobs begin with {job_id!r}" if found else f"there is no job {job_id!r}"
             raise JobError(several, hint="see `runner jobs`")
-        return self._job(self._rows("job", id=found[0])[0])
+        return self._job(self.rows("job", id=found[0])[0])
 
     def jobs(self, *, limit: int = 50, what: str = "") -> tuple[Job, ...]:
         """The latest runs, the latest first."""
-        return tuple(self._job(row) for row in self._rows("jobs", limit=limit, what=what))
+        return tuple(self._job(row) for row in self.rows("jobs", limit=limit, what=what))
 
     def partitions(self, job_id: str) -> dict[int, PartitionRecord]:
         """The finished partitions of a run."""
-        rows = self._rows("partitions", id=job_id)
+        rows = self.rows("partitions", id=job_id)
         return {int(r["partition"]): PartitionRecord.from_json(r["record"]) for r in rows}
 
     def last_unfinished(self, what: str, projections: tuple[str, ...]) -> Job | None:
@@ -247,7 +239,7 @@ class Ledger:
         process cannot be seen from here counts as unfinished: the claim on the version keeps two runs apart. Whether a
         new run may go on with it says ``Job.differs_from``.
         """
-        rows = self._rows("last", what=what, projections=_names(projections))
+        rows = self.rows("last", what=what, projections=_names(projections))
         if not rows:
             return None
         job = self._job(rows[0])
@@ -274,114 +266,11 @@ class Ledger:
             finished=row["finished"] or "",
             owner=owner,
             partitions_done=row["partitions_done"],
-            stages={r["stage"]: (r["seconds"], r["events"]) for r in self._rows("stages", id=row["id"])},
+            stages={r["stage"]: (r["seconds"], r["events"]) for r in self.rows("stages", id=row["id"])},
             counts=json.loads(row["counts"]),
             error=row["error"],
             resumes=row["resumes"],
         )
-
-    def _rows(self, statement: str, **values: Any) -> list[sqlite3.Row]:
-        with self._lock, _translated(self.path):
-            return self._connection.execute(SQL[statement], values).fetchall()
-
-    def _write(self, statement: str, **values: Any) -> None:
-        with self._transaction() as connection:
-            connection.execute(SQL[statement], values)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, _translated(self.path), _immediate(self._connection) as connection:
-            yield connection
-
-
-def _opened(path: Path, read_only: bool) -> sqlite3.Connection:
-    with _translated(path):
-        if read_only:
-            return _opened_for_reading(path)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        connection = _connected(path.resolve().as_uri())
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")  # a lost last line is a partition folded again
-            connection.execute("PRAGMA foreign_keys = ON")
-            with _immediate(connection):
-                _migrate(connection, path)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-def _opened_for_reading(path: Path) -> sqlite3.Connection:
-    if not path.exists():
-        connection = _connected("file::memory:")
-        _migrate(connection, path)
-        return connection
-    connection = _connected(f"{path.resolve().as_uri()}?mode=ro")
-    try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.OperationalError:
-        # A read-only directory has no room for the write-ahead log's index; without writers nothing changes under us.
-        connection.close()
-        connection = _connected(f"{path.resolve().as_uri()}?immutable=1")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA:
-        connection.close()
-        made = "a newer" if version > SCHEMA else "an older"
-        raise JobError(
-            f"the job ledger {path} was made by {made} runner", hint="open it once with write access, or upgrade"
-        )
-    return connection
-
-
-def _connected(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
-    connection.row_factory = sqlite3.Row
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA:
-        raise JobError(
-            f"the job ledger {path} was made by a newer runner", hint="upgrade, or use another state directory"
-        )
-    for number in range(version + 1, SCHEMA + 1):
-        for statement in MIGRATIONS[f"migration_{number}"].split(";"):
-            connection.execute(statement)
-    if version < SCHEMA:
-        connection.execute(f"PRAGMA user_version = {SCHEMA:d}")
-
-
-@contextmanager
-def _immediate(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield connection
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        text = str(error)
-        if "not a database" in text or "malformed" in text:
-            hint = "move it away: read models do not depend on it, only `--resume` does"
-        elif "locked" in text:
-            hint = "another process holds it; try again"
-        else:
-            hint = "the state directory must be writable and have room; choose another with `state` in runner.toml"
-        raise JobError(f"the job ledger {path} cannot be used: {text}", hint=hint) from error
-    except OSError as error:
-        raise JobError(
-            f"the job ledger {path} cannot be made: {error.strerror or error}",
-            hint="the state directory must be writable; choose another with `state` in runner.toml",
-        ) from error
 
 
 def _names(projections: tuple[str, ...]) -> str:

@@ -27,7 +27,11 @@ class Owner:
     @staticmethod
     def here() -> Owner:
         """This process."""
-        pid = os.getpid()
+        return Owner.of(os.getpid())
+
+    @staticmethod
+    def of(pid: int) -> Owner:
+        """A process of this host, and this container."""
         return Owner(socket.gethostname(), pid, _process(pid))
 
     def life(self) -> Life:
