@@ -8,6 +8,9 @@ from typing import Literal
 
 __all__ = [
     "CheckpointMoved",
+    "EntryMissed",
+    "EntryRan",
+    "EntryStands",
     "EventsRead",
     "Fact",
     "Followed",
@@ -183,6 +186,37 @@ class JobFinished:
     projections: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class EntryStands:
+    """How an entry of the schedule stands, whenever that changes. Times are in seconds since 1970.
+
+    failures: runs that failed since its last success, of the occurrence that is being tried.
+    """
+
+    entry: str
+    running: bool
+    next_run: float
+    last_success: float | None
+    failures: int
+
+
+@dataclass(frozen=True)
+class EntryRan:
+    """A run of an entry ended. outcome: succeeded, failed, timed out, died, stopped."""
+
+    entry: str
+    outcome: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EntryMissed:
+    """Occurrences of an entry that are not run, since a later one is, or since they could not begin in time."""
+
+    entry: str
+    occurrences: int
+
+
 Fact = (
     JobStarted
     | Noted
@@ -198,6 +232,9 @@ Fact = (
     | RoundFailed
     | StageFinished
     | JobFinished
+    | EntryStands
+    | EntryRan
+    | EntryMissed
 )
 Listener = Callable[[Fact], None]
 

@@ -42,6 +42,7 @@ COMMANDS = {
     "compare": Entry("runner.cli.compare", "Compare with the table that the application itself wrote."),
     "status": Entry("runner.cli.status", "Sources, log, read models: marks, checkpoints, lag, fingerprints."),
     "jobs": Entry("runner.cli.jobs", "The ledger of runs: list them, show one."),
+    "schedule": Entry("runner.cli.schedule", "Run the entries of [[schedule]] at their times; list, next, run-now."),
     "rollback": Entry("runner.cli.rollback", "Make the previous version of a read model live again."),
     "query": Entry("runner.cli.query", "SQL over read models and log."),
     "explain": Entry("runner.cli.explain", "The life of one row, event by event."),
@@ -50,6 +51,9 @@ COMMANDS = {
     "audit": Entry("runner.cli.audit", "Check every byte of the log against its digests."),
     "demo": Entry("runner.cli.demo", "A ledger of 10 M events, three read models, figures at the end."),
 }
+
+GROUPS = ("jobs", "schedule")
+"""Commands that have commands of their own."""
 
 
 class _Commands(click.Group):
@@ -137,14 +141,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _common_behind(arguments: Sequence[str]) -> list[str]:
-    """--config, --env, --json, --debug from before the command, or between `jobs` and its own, moved behind it."""
+    """--config, --env, --json, --debug from before the command, or between a group and its own, moved behind it."""
     common, rest = _split_common(arguments)
     command = rest[:1]
-    if command == ["jobs"]:
+    if command and command[0] in GROUPS:
         more, behind = _split_common(rest[1:])
         common += more
         command += behind[:1] if behind[:1] and not behind[0].startswith("-") else []
-        rest = ["jobs", *behind]
+        rest = [command[0], *behind]
     # At once behind the command: the same option given there once more comes later and counts.
     return [*command, *common, *rest[len(command) :]] if command and command[0] in COMMANDS else [*rest, *common]
 

@@ -13,15 +13,15 @@ from runner import stats
 from runner.cli.output import count, emit_json, print_text, say, seconds
 from runner.cli.progress import Watch, watching
 from runner.cli.running import running
+from runner.cli.signals import ended_by_signals
 from runner.errors import FingerprintChanged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import FrameType
 
     from runner.cli.options import Session
     from runner.cli.running import EngineOptions, MetricsOptions
-    from runner.jobs.following.follow import FollowReport, Stop
+    from runner.jobs.following.follow import FollowReport
 
 __all__ = ["follow_until_asked"]
 
@@ -40,7 +40,7 @@ def follow_until_asked(
         say(f"error: {name} was changed since its read model was made, and is not followed\n  `runner rebuild {name}`")
     stop = Stop()
     try:
-        with _ended_by_signals(stop), running(session, metrics, "follow", _watching()) as (_, listener):
+        with ended_by_signals(stop, _at_once), running(session, metrics, "follow", _watching()) as (_, listener):
             report = follow(session.config, wanted, stop=stop, listener=listener, **engine.arguments)
     finally:
         stop.close()
@@ -51,21 +51,10 @@ def follow_until_asked(
     return FingerprintChanged.exit_code if changed else 0
 
 
-@contextmanager
-def _ended_by_signals(stop: Stop) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask to end; once more, Ctrl-C ends at once."""
-
-    def asked(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
-
-    former = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+def _at_once(number: signal.Signals) -> None:
+    """Ctrl-C once more; another SIGTERM says nothing new."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 def _show(report: FollowReport) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "count",
+    "described_error",
     "emit_json",
     "numeric_columns",
     "plain_value",
@@ -162,6 +163,11 @@ def size(octets: float) -> str:
         if octets >= unit:
             return f"{octets / unit:.1f} {name}"
     return f"{octets:.0f} B"
+
+
+def described_error(error: Exception) -> str:
+    """The error's line, without what it may not repeat."""
+    return cleared(_described(error)[0])
 
 
 def report_error(error: Exception, *, as_json: bool) -> int:

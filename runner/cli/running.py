@@ -40,6 +40,7 @@ __all__ = [
     "writer_options",
 ]
 
+NO_PORT = -1
 PREPARING_SECONDS = 2.0
 _PREPARING = "preparing: kernels that are new are compiled, once; later runs load them from the cache"
 Function = TypeVar("Function", bound="Callable[..., Any]")
@@ -74,7 +75,7 @@ class WriterOptions:
 
 @dataclass(frozen=True)
 class MetricsOptions:
-    """Where metrics go: None and "" mean what runner.toml says."""
+    """Where metrics go: None and "" mean what runner.toml says, NO_PORT none."""
 
     port: int | None
     file: Path | None
@@ -116,11 +117,22 @@ def writer_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+class _Port(click.ParamType[int]):
+    """A port, or "none"."""
+
+    name = "port"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return NO_PORT if value in ("none", NO_PORT) else int(click.IntRange(0, 65_535)(value, param, ctx))
+
+
 def metrics_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --metrics-port, --metrics-file and --pushgateway as one ``metrics`` argument."""
     import functools
 
-    @click.option("--metrics-port", type=click.IntRange(0, 65_535), default=None, help="Serve /metrics during the run.")
+    @click.option(
+        "--metrics-port", type=_Port(), default=None, metavar="PORT|none", help="Serve /metrics during the run."
+    )
     @click.option("--metrics-file", type=click.Path(path_type=Path), default=None, help="Write a textfile at the end.")
     @click.option("--pushgateway", default="", metavar="URL", help="Push at the end.")
     @functools.wraps(function)
@@ -144,6 +156,8 @@ def running(
     """
     configured = session.config.metrics
     port = metrics.port if metrics.port is not None else (configured.port or None)
+    if port == NO_PORT:
+        port = None
     file = metrics.file or configured.file
     gateway = metrics.pushgateway or configured.pushgateway
     if file is not None:

@@ -21,8 +21,10 @@ from runner.config.model import (
 )
 from runner.config.postgres import CompareConfig, PostgresReadModelsConfig, PostgresSourceConfig, PublishConfig
 from runner.config.reading import load_config
+from runner.config.schedule import AsOf, ScheduleConfig, SchedulerConfig
 
 __all__ = [
+    "AsOf",
     "CompareConfig",
     "Config",
     "ConnectionSettings",
@@ -38,6 +40,8 @@ __all__ = [
     "ProjectConfig",
     "PublishConfig",
     "ReadModelsConfig",
+    "ScheduleConfig",
+    "SchedulerConfig",
     "SourceConfig",
     "StateConfig",
     "TimeMapping",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from runner.config.mapping import FieldMapping, PayloadMapping, TimeMapping
+from runner.config.schedule import SchedulerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         PostgresSourceConfig,
         PublishConfig,
     )
+    from runner.config.schedule import ScheduleConfig
 
 __all__ = [
     "Config",
@@ -152,4 +154,6 @@ class Config:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     publish: Mapping[str, PublishConfig] = field(default_factory=dict)
     compare: Mapping[str, CompareConfig] = field(default_factory=dict)
+    schedule: tuple[ScheduleConfig, ...] = ()
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     env: str = ""

@@ -23,6 +23,7 @@ from runner.config.postgres import (
     read_postgres_source,
     read_publish,
 )
+from runner.config.schedule import read_schedule, read_scheduler
 from runner.config.sources import read_source
 from runner.config.table import Table
 from runner.errors import ConfigError
@@ -74,6 +75,8 @@ def _checked(file: Path, values: dict[str, Any], env: str) -> Config:
         metrics=_metrics(top.table("metrics"), root),
         publish={name: read_publish(name, table) for name, table in _each(top.table("publish"))},
         compare={name: read_compare(name, table, root) for name, table in _each(top.table("compare"))},
+        schedule=read_schedule(file, top.take("schedule", [])),
+        scheduler=read_scheduler(top.table("scheduler")),
         env=env,
     )
     _check_apart(config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from runner.config.file_formats import FORMATS, format_of
 from runner.config.mapping import FieldMapping, Part, PayloadMapping, TimeMapping, parse_path
@@ -212,20 +211,11 @@ def _time(table: Table, separator: str) -> TimeMapping | None:
             "recorded_at.format", f"is {style!r}", 'write "iso", "epoch", "epoch_ms" or a strptime format'
         )
     if zone:
-        _check_zone(table, zone)
+        table.check_zone("recorded_at.zone", zone)
         if style in _EPOCHS:
             raise table.wrong("recorded_at.zone", "does not go with an epoch, which counts from 1970 UTC")
     mapping = _mapping(table, "recorded_at", value, separator, ("format", "zone"))
     return TimeMapping(mapping, f"{style or 'iso'}@{zone}" if zone else style)
-
-
-def _check_zone(table: Table, zone: str) -> None:
-    try:
-        ZoneInfo(zone)
-    except (KeyError, ValueError, OSError):
-        raise table.wrong(
-            "recorded_at.zone", f"is {zone!r}, and there is no zone of that name", "Europe/Prague, UTC ..."
-        ) from None
 
 
 def _payload(table: Table) -> PayloadMapping:

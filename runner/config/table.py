@@ -6,6 +6,7 @@ import difflib
 import math
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from runner.errors import ConfigError
 
@@ -108,6 +109,13 @@ class Table:
         if len(value.encode()) != 1 and not (empty and value == ""):
             raise self.wrong(key, f"takes one ASCII character, not {value!r}")
         return value
+
+    def check_zone(self, key: str, zone: str) -> None:
+        """Refuse what is no time zone of this machine."""
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            raise self.wrong(key, f"is {zone!r}, and there is no zone of that name", "Europe/Prague, UTC ...") from None
 
     def _typed(self, key: str, default: T, good: Callable[[Any], bool], what: str) -> T:
         value = self.take(key, default)

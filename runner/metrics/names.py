@@ -161,6 +161,43 @@ LAST_SUCCESS = Metric(
 LAST_FAILURE = Metric(
     "runner_last_failure_timestamp_seconds", "gauge", "seconds since 1970", ("what",), "When a job last failed."
 )
+SCHEDULE_RUNNING = Metric(
+    "runner_schedule_running", "gauge", "runs", ("entry",), "1 while a run of an entry of the schedule goes on."
+)
+SCHEDULE_NEXT_RUN = Metric(
+    "runner_schedule_next_run_timestamp_seconds",
+    "gauge",
+    "seconds since 1970",
+    ("entry",),
+    "When the next occurrence of an entry is due; in the past while its run goes on or waits for a place.",
+)
+SCHEDULE_LAST_SUCCESS = Metric(
+    "runner_schedule_last_success_timestamp_seconds",
+    "gauge",
+    "seconds since 1970",
+    ("entry",),
+    "When a run of an entry last succeeded.",
+)
+SCHEDULE_FAILURES = Metric(
+    "runner_schedule_failures",
+    "gauge",
+    "runs",
+    ("entry",),
+    "Runs that failed of the occurrence that is being tried; 0 from its success on.",
+)
+SCHEDULE_RUNS = Metric(
+    "runner_schedule_runs_total",
+    "counter",
+    "runs",
+    ("entry", "outcome"),
+    "Runs that ended: succeeded, failed, timed out, died, stopped.",
+)
+SCHEDULE_SECONDS = Metric(
+    "runner_schedule_run_seconds", "gauge", "seconds", ("entry",), "Wall time of an entry's run that ended last."
+)
+SCHEDULE_MISSED = Metric(
+    "runner_schedule_missed_total", "counter", "occurrences", ("entry",), "Occurrences that were not run."
+)
 DISK_FREE = Metric(
     "runner_disk_free_bytes",
     "gauge",
@@ -206,6 +243,13 @@ METRICS: tuple[Metric, ...] = (
     JOB_SECONDS,
     LAST_SUCCESS,
     LAST_FAILURE,
+    SCHEDULE_RUNNING,
+    SCHEDULE_NEXT_RUN,
+    SCHEDULE_LAST_SUCCESS,
+    SCHEDULE_FAILURES,
+    SCHEDULE_RUNS,
+    SCHEDULE_SECONDS,
+    SCHEDULE_MISSED,
     DISK_FREE,
     DISK_SIZE,
 )

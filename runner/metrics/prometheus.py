@@ -33,6 +33,9 @@ from runner.files import disk_of
 from runner.metrics import names
 from runner.stats import (
     CheckpointMoved,
+    EntryMissed,
+    EntryRan,
+    EntryStands,
     EventsRead,
     Fact,
     Followed,
@@ -131,6 +134,13 @@ class Metrics:
                 self._of(names.JOBS_RUNNING, fact.what).inc()
             case JobFinished():
                 self._job(fact)
+            case EntryStands():
+                self._entry(fact)
+            case EntryRan():
+                self._of(names.SCHEDULE_RUNS, fact.entry, fact.outcome).inc()
+                self._of(names.SCHEDULE_SECONDS, fact.entry).set(fact.seconds)
+            case EntryMissed():
+                self._of(names.SCHEDULE_MISSED, fact.entry).inc(fact.occurrences)
 
     def _watermark(self, fact: WatermarkSeen) -> None:
         store = (fact.source, fact.tenant)
@@ -172,6 +182,14 @@ class Metrics:
         self._of(names.JOB_SECONDS, fact.what).set(fact.seconds)
         if fact.outcome in ENDED:
             self._of(ENDED[fact.outcome], fact.what).set(self._now())
+
+    def _entry(self, fact: EntryStands) -> None:
+        self._of(names.SCHEDULE_RUNNING, fact.entry).set(fact.running)
+        self._of(names.SCHEDULE_NEXT_RUN, fact.entry).set(fact.next_run)
+        self._of(names.SCHEDULE_FAILURES, fact.entry).set(fact.failures)
+        self._of(names.SCHEDULE_MISSED, fact.entry).inc(0)  # a counter that is there before it counts can be rated
+        if fact.last_success is not None:
+            self._of(names.SCHEDULE_LAST_SUCCESS, fact.entry).set(fact.last_success)
 
     def serve(self, port: int, address: str = "") -> MetricsServer:
         """Answer scrapes of ``/metrics`` at this port, on all interfaces unless an address is given; 0: a free port.

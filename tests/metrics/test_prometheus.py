@@ -18,6 +18,9 @@ from runner.metrics import names
 from runner.metrics.prometheus import Metrics
 from runner.stats import (
     CheckpointMoved,
+    EntryMissed,
+    EntryRan,
+    EntryStands,
     EventsRead,
     Fact,
     Followed,
@@ -58,6 +61,10 @@ FACTS: list[Fact] = [
     JobFinished("j-1", "rebuild", "succeeded", 4.5, ("accounts",)),
     JobStarted("j-2", "update"),
     JobFinished("j-2", "update", "failed", 1.5),
+    EntryStands("nightly", False, 1_800_000_000.0, None, 0),
+    EntryMissed("nightly", 3),
+    EntryRan("nightly", "timed out", 12.5),
+    EntryStands("nightly", True, 1_800_086_400.0, 1_799_999_000.0, 1),
 ]
 
 EXPECTED = {
@@ -109,6 +116,13 @@ EXPECTED = {
     ("runner_jobs_running", ("update",)): 0,
     ("runner_job_seconds", ("update",)): 1.5,
     ("runner_last_failure_timestamp_seconds", ("update",)): 1_800_000_000,
+    ("runner_schedule_running", ("nightly",)): 1,
+    ("runner_schedule_next_run_timestamp_seconds", ("nightly",)): 1_800_086_400,
+    ("runner_schedule_last_success_timestamp_seconds", ("nightly",)): 1_799_999_000,
+    ("runner_schedule_failures", ("nightly",)): 1,
+    ("runner_schedule_runs_total", ("nightly", "timed out")): 1,
+    ("runner_schedule_run_seconds", ("nightly",)): 12.5,
+    ("runner_schedule_missed_total", ("nightly",)): 3,
 }
 
 
