@@ -241,6 +241,12 @@ def test_a_hold_ends_by_itself_and_keeps_no_reader_out(published: Published, dat
         with database.connect(options="-c lock_timeout=50") as writer, pytest.raises(psycopg.errors.LockNotAvailable):
             writer.execute("UPDATE reads.accounts SET balance = 0")
         held.connection.execute("SELECT pg_sleep(2)")
+    # The same where nothing was asked meanwhile, and the server's word may have been lost with the connection.
+    with published.built(SHAPE, ROWS, 2) as built:
+        table = published.tables.load(built.version)
+        with pytest.raises(PostgresTimeout), published.tables.hold(["accounts"], seconds=0.3) as held:  # noqa: PT012
+            _until(database, f"SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = {held.process}")
+            published.tables.switch([table], held=held)
     database.sql("UPDATE reads.accounts SET balance = 0")
     # Who writes just now is waited for, and no longer than that.
     with database.connect() as writer, writer.transaction():

@@ -3,6 +3,12 @@
 The new table stands beside the live one under a name of its own (``orders__v7``). Each partition's COPY and its note in
 ``projection_runner.loaded`` are one transaction, so that a load that died goes on with what is missing; rows of another
 attempt from other files are never mixed in: then the table is made again.
+
+The partitions' commits do not wait for the disk, the one that notes the table as complete does, as the server is set:
+what is committed before it is on the disk with it, for the write-ahead log is flushed in order. A server that dies
+between them loses partitions together with their notes. ``COPY ... FREEZE`` is not for this: it wants the table made in
+the same transaction, so one connection and nothing to go on with, and a table without a write-ahead log would be empty
+behind a crash.
 """
 
 from __future__ import annotations
@@ -65,6 +71,7 @@ def load_place(
 
         def fill(partitions: Sequence[int]) -> None:
             with closing(opened(config, f"load {version.name}")) as own, translated(where):
+                own.execute(TABLES["not_each_on_the_disk"])
                 for partition in partitions:
                     rows = layout.rows_for(partition_rows(version, partition), place)
                     with own.transaction():
@@ -77,6 +84,7 @@ def load_place(
         with ThreadPoolExecutor(hands, thread_name_prefix="load") as pool:
             for done in [pool.submit(fill, missing[hand::hands]) for hand in range(hands)]:
                 done.result()
+        connection.execute(TABLES["room_for_indexes"])
         prepare(connection, with_keys(connection, one), former)
         reached("load.3")
         connection.execute(TABLES["analyze"].format(table=table))

@@ -16,6 +16,14 @@ LOCK TABLE ONLY {table} IN ROW EXCLUSIVE MODE;
 -- name: is
 SELECT to_regclass(%(table)s) = %(relid)s::oid;
 
+-- name: not_each_on_the_disk
+SET synchronous_commit = off;
+
+-- name: room_for_indexes
+-- A sort that fits, by as many workers as the server allows: 32 MB each are asked for before one is started.
+SELECT set_config('maintenance_work_mem', greatest(
+    pg_size_bytes(current_setting('maintenance_work_mem')), 256 * 1024 * 1024) / 1024 || 'kB', false);
+
 -- name: key
 ALTER TABLE {table} ADD CONSTRAINT {name} {key};
 
