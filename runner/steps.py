@@ -7,6 +7,12 @@ sync (one commit)                                   a crash here leaves
   2  new manifest written beside the old            garbage files, the last manifest
   3  manifest renamed into place                    the new log; the command had not answered yet
 
+object (of sync, columns and compact, where the log is on an object store)
+  1  the writer's lease taken                       the last manifest; the lease is over when its process is seen dead
+  2  one file of a commit uploaded                  garbage objects, the last manifest
+  3  all files uploaded, manifest not created       garbage objects, the last manifest
+  4  manifest created                               the new log; the command had not answered yet
+
 columns (sidecars from raw payloads)
   1  sidecar files written and synced               garbage files, the last manifest
   2  manifest renamed into place                    the new log
@@ -78,6 +84,7 @@ __all__ = ["STEPS", "reached"]
 
 STEPS = (
     *(f"sync.{n}" for n in (1, 2, 3)),
+    *(f"object.{n}" for n in (1, 2, 3, 4)),
     *(f"columns.{n}" for n in (1, 2)),
     *(f"compact.{n}" for n in (1, 2, 3)),
     *(f"rebuild.{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8)),

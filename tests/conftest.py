@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler import LoadScopeScheduling
 
-pytest_plugins = ("fixtures_postgres",)
+pytest_plugins = ("fixtures_object_store", "fixtures_postgres")
 
 TOGETHER = ("tests/real",)
 """Folders whose files share what is dear to make."""

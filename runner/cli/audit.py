@@ -9,9 +9,8 @@ from runner.cli.output import count, emit_json, print_text, say, size
 from runner.errors import LogDamaged
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from runner.cli.options import Session
+    from runner.config.object_store import LogPath
     from runner.log import AuditReport
 
 __all__ = ["command"]
@@ -20,7 +19,7 @@ __all__ = ["command"]
 class AuditFailed(LogDamaged):
     """The log is not what was written."""
 
-    def __init__(self, path: Path, report: AuditReport) -> None:
+    def __init__(self, path: LogPath, report: AuditReport) -> None:
         super().__init__(
             f"{len(report.findings)} findings in {path}: {report.findings[0]}",
             hint="restore the damaged files, or sync into a new log directory",

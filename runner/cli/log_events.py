@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from runner.log.store import Store
 from runner.log.streams import EventRows, raw_batches, read_events
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class LogEvents:
         """All, or with ``spread`` only the first batch of every so many streams."""
         streams = 0
         manifest = self._log.manifest
-        store = Store(self._log.path, verify=True)
+        store = self._log.store()
         types = pa.array(manifest.types, pa.utf8())
         sources = pa.array([s.name for s in manifest.sources], pa.utf8())
         tenants = pa.array([tenant for _, tenant in manifest.scopes], pa.utf8())

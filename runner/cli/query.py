@@ -111,7 +111,7 @@ def _check_target(session: Session, text: str) -> None:
     config = session.config
     for single, double in _TARGET.findall(text):
         target = Path(single.replace("''", "'") or double.replace('""', '"')).resolve()
-        for own in (config.log.path, config.read_models.path, config.state.path):
+        for own in (config.log.directory, config.read_models.path, config.state.path):
             if target.is_relative_to(own.resolve()):
                 raise ConfigError(
                     f"COPY to {target}: that is inside {own}, where only the runner writes", hint="choose another place"

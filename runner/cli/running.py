@@ -172,7 +172,11 @@ def running(
 
         config = session.config
         counted = Metrics(
-            directories={"log": config.log.path, "read_models": config.read_models.path, "state": config.state.path}
+            directories={
+                "log": config.log.directory,
+                "read_models": config.read_models.path,
+                "state": config.state.path,
+            }
         )
 
         def both(fact: Fact) -> None:

@@ -66,7 +66,7 @@ def _run(session: Session, address: str | None, port: int | None) -> int:
     if not config.schedule:
         raise ConfigError(f"{config.file} has no [[schedule]]", hint="write one, with name, run, and cron or every")
     check_steps(config)
-    paths = {"log": config.log.path, "read_models": config.read_models.path, "state": config.state.path}
+    paths = {"log": config.log.directory, "read_models": config.read_models.path, "state": config.state.path}
     metrics, stop, hurried = Metrics(directories=paths), Stop(), list[signal.Signals]()
 
     def tell(fact: Fact) -> None:

@@ -15,7 +15,7 @@ from runner.errors import LogDamaged, LogError, RunnerError
 
 if TYPE_CHECKING:
     from runner.cli.options import Session
-    from runner.config import Config
+    from runner.config import Config, LogPath
 
 __all__ = ["command", "gathered"]
 
@@ -81,7 +81,7 @@ def _log(config: Config, problems: list[str]) -> dict[str, Any] | None:
     try:
         log = Log.open(config.log.path, verify=False)
     except LogError as error:
-        if isinstance(error, LogDamaged) or (config.log.path / "manifest.json").exists():
+        if isinstance(error, LogDamaged) or _is_there(config.log.path):
             problems.append(str(error))
         return None
     with log:
@@ -109,6 +109,16 @@ def _log(config: Config, problems: list[str]) -> dict[str, Any] | None:
             ],
             "not_synced": [name for name in config.sources if name not in {s.name for s in log.sources}],
         }
+
+
+def _is_there(path: LogPath) -> bool:
+    """Whether a log that cannot be opened is there, or cannot be seen at all."""
+    from runner.log import Log
+
+    try:
+        return Log.exists(path)
+    except LogError:
+        return True
 
 
 def _read_models(config: Config, last: int, problems: list[str]) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ def _plan(session: Session, sources: tuple[str, ...], fraction: Fraction | None)
         print_text(f"{name}: {rows} rows, {octets} to read, {disk} in the log{took}")
         print_text(f"  {source.place}: {source.how}")
     enough = "" if plan.free > plan.disk else "; that is not enough"
-    print_text(f"{size(plan.disk)} of {size(plan.free)} free on the disk of {session.config.log.path}{enough}")
+    print_text(f"{size(plan.disk)} of {size(plan.free)} free on the disk of {session.config.log.directory}{enough}")
 
 
 def show_sync(report: SyncReport) -> None:

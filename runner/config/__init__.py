@@ -19,6 +19,7 @@ from runner.config.model import (
     SourceConfig,
     StateConfig,
 )
+from runner.config.object_store import LogPath, ObjectStorePath
 from runner.config.postgres import CompareConfig, PostgresReadModelsConfig, PostgresSourceConfig, PublishConfig
 from runner.config.reading import load_config
 from runner.config.schedule import AsOf, ScheduleConfig, SchedulerConfig
@@ -32,7 +33,9 @@ __all__ = [
     "EngineConfig",
     "FieldMapping",
     "LogConfig",
+    "LogPath",
     "MetricsConfig",
+    "ObjectStorePath",
     "Part",
     "PayloadMapping",
     "PostgresReadModelsConfig",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from runner.config.mapping import FieldMapping, PayloadMapping, TimeMapping
+from runner.config.object_store import LogPath, ObjectStorePath
 from runner.config.schedule import SchedulerConfig
 
 if TYPE_CHECKING:
@@ -48,10 +49,15 @@ class LogConfig:
     """[log]. partitions: of a new log, a power of two. A segment is written when so many events, or so many megabytes
     of payload, are gathered; each is one commit."""
 
-    path: Path
+    path: LogPath
     partitions: int = 64
     segment_events: int = 4_000_000
     segment_megabytes: int = 256
+
+    @property
+    def directory(self) -> Path:
+        """The local directory that it takes room in: the log's own, or of one on an object store the cache."""
+        return self.path.cache if isinstance(self.path, ObjectStorePath) else self.path
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.config.log_paths import read_log_path
 from runner.config.model import (
     Config,
     EngineConfig,
@@ -63,11 +64,12 @@ def _checked(file: Path, values: dict[str, Any], env: str) -> Config:
     # One name of the directory, however it was reached: marks and identities are told by it.
     root = file.absolute().parent.resolve()
     top = Table(file, "", values)
+    state = _state(top.table("state"), root)
     config = Config(
         file=file.absolute(),
         root=root,
-        log=_log(top.table("log"), root),
-        state=_state(top.table("state"), root),
+        log=_log(top.table("log"), root, state.path),
+        state=state,
         read_models=_read_models(top.table("read_models"), root),
         project=_project(top.table("project")),
         engine=_engine(top.table("engine")),
@@ -97,7 +99,7 @@ def _source(name: str, table: Table, root: Path) -> SourceConfig | PostgresSourc
 
 def _check_apart(config: Config) -> None:
     """Log and read models remove from their directories what they do not know, so nothing else may lie in them."""
-    paths = {"log": config.log.path, "read_models": config.read_models.path, "state": config.state.path}
+    paths = {"log": config.log.directory, "read_models": config.read_models.path, "state": config.state.path}
     real = {name: path.resolve() for name, path in paths.items()}
     for owner in ("log", "read_models"):
         for name, path in real.items():
@@ -109,12 +111,12 @@ def _check_apart(config: Config) -> None:
                 )
 
 
-def _log(table: Table, root: Path) -> LogConfig:
+def _log(table: Table, root: Path, state: Path) -> LogConfig:
     partitions = table.number("partitions", 64, 1)
     if partitions & (partitions - 1) or partitions > 1 << 15:
         raise table.wrong("partitions", f"is {partitions}", "it takes a power of two from 1 to 32768, 64 say")
     made = LogConfig(
-        root / table.text("path", "log"),
+        read_log_path(table, root, state),
         partitions,
         table.number("segment_events", 4_000_000, 1),
         table.number("segment_megabytes", 256, 1),

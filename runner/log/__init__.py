@@ -7,6 +7,7 @@ from runner.log.audit import AuditReport, audit
 from runner.log.compaction import Limits
 from runner.log.identity import identity_hash, partition_of
 from runner.log.reader import HEADER, Log, RawEvent
+from runner.log.storage import Storage, storage_of
 from runner.log.writer import LogWriter, Room
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "LogWriter",
     "RawEvent",
     "Room",
+    "Storage",
     "audit",
     "identity_hash",
     "partition_of",
+    "storage_of",
 ]

@@ -3,7 +3,6 @@ maps."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,14 +17,14 @@ from runner.kernels.order import NO_VERSION, last_versions, wavefront_order
 from runner.log.arrival import SEPARATOR
 from runner.log.heads import SegmentHeads, last_known_versions
 from runner.log.identity import partitions_of
-from runner.log.manifest import WHOLE, Segment, chain_of, manifest_path, numbered_path, read_manifest
-from runner.log.store import Store
+from runner.log.manifest import WHOLE, Segment, chain_of
 from runner.log.streams import Aggregates, EventRows, raw_texts, read_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.log.reader import Log
+    from runner.log.store import Store
 
 __all__ = ["AuditReport", "audit"]
 
@@ -49,7 +48,7 @@ def audit(log: Log) -> AuditReport:
     """Check every byte of the log: manifest chain, SHA-256 chain, digests, identities, order, versions, positions."""
     findings: list[str] = []
     manifests = _check_manifests(log, findings)
-    store = Store(log.path, verify=True)
+    store = log.store()
     before, next_position, size = "", 1, 0
     heads: list[SegmentHeads] = []
     for segment in log.manifest.segments:
@@ -75,36 +74,37 @@ def audit(log: Log) -> AuditReport:
 def _check_manifests(log: Log, findings: list[str]) -> int:
     """Follow the chain of manifests back as far as they are kept; returns how many were followed."""
     try:
-        manifest, _ = read_manifest(manifest_path(log.path))
+        manifest, _ = log.storage.current()
     except LogError as e:
         findings.append(str(e))
         return 0
     followed = 1
     while True:
-        path = numbered_path(log.path, manifest.number - 1)
-        if not path.exists():
-            return followed
         try:
-            older, digest = read_manifest(path)
+            found = log.storage.numbered(manifest.number - 1)
         except LogError as e:
             findings.append(str(e))
             return followed
+        if found is None:
+            return followed
+        older, digest = found
         if digest != manifest.previous:
-            findings.append(f"{path}: is not the manifest that number {manifest.number} followed")
+            findings.append(
+                f"{log.storage.where(manifest.number - 1)}: is not the manifest that number {manifest.number} followed"
+            )
         manifest, followed = older, followed + 1
 
 
 def _check_files(log: Log, segment: Segment) -> Iterator[str]:
     for file in segment.files():
-        path = log.path / "segments" / file.name
         try:
-            with path.open("rb") as f:
-                digest = hashlib.file_digest(f, "sha256").hexdigest()
-        except OSError as e:
-            yield f"{path}: cannot be read: {e.strerror}"
+            digest = log.storage.sha256(file)
+        except LogError as e:
+            yield str(e)
             continue
         if digest != file.sha256:
-            yield f"{path}: is not what was written (SHA-256 differs)"
+            where = log.storage.container(file, verify=False).where
+            yield f"{where}: is not what was written (SHA-256 differs)"
 
 
 def _check_events(log: Log, store: Store, segment: Segment, heads: list[SegmentHeads]) -> Iterator[str]:

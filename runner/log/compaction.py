@@ -26,9 +26,7 @@ from runner.kernels.order import last_versions, wavefront_order
 from runner.log.columns import column_stream, concat_columns, read_stored, take_column
 from runner.log.container import ContainerWriter
 from runner.log.identity import partitions_of
-from runner.log.publication import discard, remove_garbage
 from runner.log.segment_build import PartitionRows, write_segment
-from runner.log.store import Store
 from runner.log.streams import HEADER_COLUMNS, Aggregates, EventRows, raw_texts
 from runner.log.threads import in_order, threads_for
 from runner.stats import Listener, StageFinished, StageStarted
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
 
     from runner.batch import PayloadArray
     from runner.log.manifest import Segment, StoredColumn
+    from runner.log.store import Store
     from runner.log.writer import LogWriter
 
 __all__ = ["Limits", "compact"]
@@ -69,7 +68,7 @@ def compact(writer: LogWriter, listener: Listener, limits: Limits) -> int:
     started = time.perf_counter()
     events = sum(s.events for g in groups for s in g)
     listener(StageStarted("compact", events))
-    store = Store(writer.path, verify=True)
+    store = writer.store()
     merged: dict[str, Segment] = {}
     try:
         for group in groups:
@@ -81,10 +80,10 @@ def compact(writer: LogWriter, listener: Listener, limits: Limits) -> int:
         kept = (merged.get(s.id, s) for s in writer.manifest.segments if s.id in merged or s.id not in gone)
         writer.publish(replace(writer.manifest, segments=tuple(kept)))
     except BaseException:
-        discard(writer.path, {f.name for s in merged.values() for f in s.files()}, writer.manifest)
+        writer.discard({f.name for s in merged.values() for f in s.files()})
         raise
     reached("compact.2")
-    remove_garbage(writer.path, writer.manifest)
+    writer.remove_garbage()
     reached("compact.3")
     listener(StageFinished("compact", time.perf_counter() - started, events))
     return sum(len(g) for g in groups)
@@ -140,6 +139,7 @@ class _Merge:
     def __init__(self, writer: LogWriter, store: Store, group: list[Segment], segment_id: str) -> None:
         self._partitions = writer.manifest.partitions
         self._store = store
+        self._directory = writer.directory
         self._group = group
         self._id = segment_id
         self._types = writer.manifest.types
@@ -150,12 +150,12 @@ class _Merge:
         filled = [p for p in range(self._partitions) if self._has(p)]
         span = (self._group[0].first, self._group[-1].last)
         rows: list[Callable[[], PartitionRows]] = [partial(self._rows, p) for p in filled]
-        segment = write_segment(rows, self._store.directory, self._id, span, tail=False, threads=self._threads)
+        segment = write_segment(rows, self._directory, self._id, span, tail=False, threads=self._threads)
         try:
             columns = self._columns(self._carried(), filled)
         except BaseException:
             for file in segment.files():
-                (self._store.directory / file.name).unlink(missing_ok=True)
+                (self._directory / file.name).unlink(missing_ok=True)
             raise
         return replace(segment, columns=columns)
 
@@ -211,7 +211,7 @@ class _Merge:
             return self._tail_texts[part.segment.id].take(pa.array(part.kept))
         stream = self._store.stream(part.segment, part.segment.raw_file, partition)
         if stream is None:
-            raise LogDamaged(f"{self._store.directory / part.segment.raw_file.name}: partition {partition} is missing")
+            raise LogDamaged(f"{self._store.container(part.segment.raw_file).where}: partition {partition} is missing")
         texts = raw_texts(stream)
         if part.segment.tail:
             if part.segment.payload_bytes < KEPT_TAIL_BYTES:
@@ -232,7 +232,7 @@ class _Merge:
     def _columns(self, carried: dict[str, StoredColumn], filled: list[int]) -> dict[str, StoredColumn]:
         with contextlib.ExitStack() as stack:
             files = {
-                digest: stack.enter_context(ContainerWriter(self._store.directory, f"{self._id}.{digest}.col"))
+                digest: stack.enter_context(ContainerWriter(self._directory, f"{self._id}.{digest}.col"))
                 for digest in carried
             }
             move = partial(self._move_columns, carried)

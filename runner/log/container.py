@@ -113,6 +113,11 @@ class MappedContainer:
         self._map: pa.Buffer | None = None
 
     @property
+    def where(self) -> str:
+        """The file, for messages."""
+        return str(self.path)
+
+    @property
     def partitions(self) -> tuple[int, ...]:
         return tuple(self._chunks)
 
@@ -128,7 +133,7 @@ class MappedContainer:
         chunk = self._chunks.get(partition)
         if chunk is None:
             return None
-        part = self._mapped().slice(chunk.offset, chunk.length)
+        part = self.mapped().slice(chunk.offset, chunk.length)
         if self._verify and partition not in self._good:
             if xxhash.xxh3_128_hexdigest(memoryview(part)) != chunk.digest:
                 where = "the tail batch" if partition < 0 else f"partition {partition}"
@@ -136,7 +141,8 @@ class MappedContainer:
             self._good.add(partition)
         return part
 
-    def _mapped(self) -> pa.Buffer:
+    def mapped(self) -> pa.Buffer:
+        """The whole file. Raises LogDamaged, LogError."""
         with self._guard:
             if self._map is None:
                 self._map = self._open()

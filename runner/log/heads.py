@@ -17,7 +17,7 @@ from runner.log.manifest import WHOLE
 from runner.log.streams import read_aggregates
 
 if TYPE_CHECKING:
-    from runner.log.container import MappedContainer
+    from runner.log.storage import Container
 
 __all__ = ["SegmentHeads", "last_known_versions", "partition_bounds"]
 
@@ -36,7 +36,7 @@ def partition_bounds(hi: UInt64s, partitions: int) -> Int64s:
 class SegmentHeads:
     """One segment's dictionaries, opened when first asked for."""
 
-    def __init__(self, container: MappedContainer) -> None:
+    def __init__(self, container: Container) -> None:
         self._container = container
         self._tables: dict[int, tuple[UInt64s, UInt64s, Int64s]] = {}
 

@@ -1,7 +1,4 @@
-"""The manifest: the one file that says what the log holds. As data, as JSON, and published atomically.
-
-``manifest.json`` is replaced by rename; every published manifest also stays a while as ``manifests/<number>.json``, a
-hard link of the same bytes, so that readers can hold it (see ``lock.py``) and ``audit`` can follow the chain back.
+"""The manifest: the one file that says what the log holds. As data and as JSON; ``storage/`` publishes it.
 
 Two chains of SHA-256: each manifest names the digest of the one before it, and each segment's ``chain`` covers the
 chain of the segment before it and its own files' digests, so a segment cannot be exchanged, left out or put
@@ -13,12 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from runner.errors import LogDamaged, LogError, LogFormatError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from runner.errors import LogDamaged, LogFormatError
 
 __all__ = [
     "FORMAT",
@@ -31,11 +25,7 @@ __all__ = [
     "StoredColumn",
     "chain_of",
     "chained",
-    "manifest_path",
-    "no_log",
-    "numbered_path",
     "parse_manifest",
-    "read_manifest",
 ]
 
 FORMAT = 1
@@ -196,59 +186,19 @@ def chained(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     return tuple(out)
 
 
-def manifest_path(log: Path) -> Path:
-    return log / "manifest.json"
+def parse_manifest(raw: bytes, where: str, restore: str) -> Manifest:
+    """The manifest in these bytes. where, restore: its name and what to do, for errors.
 
-
-def numbered_path(log: Path, number: int) -> Path:
-    return log / "manifests" / f"{number:010d}.json"
-
-
-def no_log(path: Path) -> LogError:
-    """Why there is no manifest at this path: LogDamaged where files of a log are there that need one."""
-    log = path.parent
-    # Looked at again after the files: another process may have begun the log meanwhile.
-    if _needs_manifest(log) and not path.exists():
-        return LogDamaged(
-            f"{path}: missing, but the log's other files are there",
-            hint="copy the newest good file of manifests/ to it, or sync into a new log directory",
-        )
-    return LogError(f"no log at {log}", hint="`runner sync` makes one")
-
-
-def _needs_manifest(log: Path) -> bool:
-    """A new log's first manifest is empty and numbered 1, and segments are written only after it is published.
-
-    So where a log was begun and the beginning died, there is nothing else.
+    Raises LogDamaged and LogFormatError.
     """
-    manifests = {p.name for p in log.glob("manifests/*.json")} - {numbered_path(log, 1).name}
-    return bool(manifests) or any(log.glob("segments/*"))
-
-
-def read_manifest(path: Path) -> tuple[Manifest, str]:
-    """(the manifest in the file, SHA-256 of the file's bytes).
-
-    Raises LogError where there is none, LogDamaged where it is not what was written, LogFormatError for another format.
-    """
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise no_log(path) from None
-    except OSError as e:
-        raise LogError(f"{path}: cannot be read: {e.strerror}") from None
-    return parse_manifest(raw, path), hashlib.sha256(raw).hexdigest()
-
-
-def parse_manifest(raw: bytes, path: Path) -> Manifest:
-    """The manifest in these bytes; ``path`` is for errors. Raises LogDamaged and LogFormatError."""
     try:
         body = json.loads(raw)
         version = body["format"]
     except (ValueError, TypeError, KeyError):
-        raise LogDamaged(f"{path}: not a manifest", hint=_RESTORE) from None
+        raise LogDamaged(f"{where}: not a manifest", hint=restore) from None
     if version != FORMAT:
         raise LogFormatError(
-            f"{path}: the log has format {version}, this runner reads format {FORMAT}",
+            f"{where}: the log has format {version}, this runner reads format {FORMAT}",
             hint="use the release that wrote it, or sync into a new log directory",
         )
     try:
@@ -256,11 +206,8 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
     except (KeyError, TypeError, ValueError, AttributeError):
         manifest = None
     if manifest is None:
-        raise LogDamaged(f"{path}: its checksum is wrong", hint=_RESTORE)
+        raise LogDamaged(f"{where}: its checksum is wrong", hint=restore)
     return manifest
-
-
-_RESTORE = "copy the newest good file of manifests/ over it, or sync into a new log directory"
 
 
 def _manifest(body: dict[str, Any]) -> Manifest:

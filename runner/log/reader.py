@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,24 +13,30 @@ from runner.log.arrival import NO_TIME
 from runner.log.columns import column_digest, read_column
 from runner.log.cut import cut_at
 from runner.log.identity import identity_hash, partition_of
-from runner.log.lock import hold_manifest
 from runner.log.places import number_parts, numbers_of, places_of, positions_between
+from runner.log.storage import storage_of
 from runner.log.store import Store
 from runner.log.streams import EventRows, raw_texts
 from runner.log.views import kept_rows, make_batch
 from runner.positions import START, Cut, PartitionId, Position, SourcePosition
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     import pyarrow as pa
 
     from runner.batch import Batch, PayloadArray
-    from runner.log.manifest import Manifest, Segment, Source
+    from runner.config.object_store import LogPath, ObjectStorePath
+    from runner.log.manifest import Manifest, Segment, SegmentFile, Source
+    from runner.log.storage import Hold, Storage
     from runner.values import PayloadColumn
 
 __all__ = ["HEADER", "Log", "RawEvent", "moment"]
+
+AHEAD = 8
+"""Of how many segments a scan has its streams at hand at once, where they have to be fetched."""
 
 HEADER = frozenset({"position", "version", "recorded_at"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,24 +65,40 @@ class Log:
     more (arrays already handed out stay valid). Safe for threads. A pickled log opens the same manifest elsewhere.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, handle: int, *, verify: bool) -> None:
-        self.path = path
+    def __init__(self, storage: Storage, manifest: Manifest, hold: Hold, *, verify: bool) -> None:
+        self.storage = storage
         self.manifest = manifest
-        self._handle = handle
+        self._hold = hold
         self._verify = verify
-        self._store = Store(path, verify=verify)
+        self._store = self.store()
         self._type_codes = {name: code for code, name in enumerate(manifest.types)}
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, verify: bool = True, number: int | None = None) -> Log:
+    def open(
+        cls, path: str | os.PathLike[str] | ObjectStorePath, *, verify: bool = True, number: int | None = None
+    ) -> Log:
         """Open the log, as the current manifest or the one numbered ``number`` has it.
 
         verify: check each stream's digest when it is first mapped. Raises LogError where there is no log,
         LogDamaged where the manifest is not what was written, LogFormatError for another format.
         """
-        log = Path(path)
-        manifest, handle = hold_manifest(log, number)
-        return cls(log, manifest, handle, verify=verify)
+        storage = storage_of(path)
+        manifest, hold = storage.hold(number)
+        return cls(storage, manifest, hold, verify=verify)
+
+    @staticmethod
+    def exists(path: str | os.PathLike[str] | ObjectStorePath) -> bool:
+        """Whether a log was begun there. Raises LogError where that cannot be seen."""
+        return storage_of(path).exists()
+
+    @property
+    def path(self) -> LogPath:
+        """By which it is opened again."""
+        return self.storage.path
+
+    def store(self) -> Store:
+        """The manifest's files, opened anew: for scans of their own, which leave nothing open behind them."""
+        return Store(self.storage, verify=self._verify)
 
     # What there is ----------------------------------------------------------------------------------------------------
 
@@ -156,7 +177,7 @@ class Log:
         Arrays are views of the mapped files, but where since, to or an unpartitioned tail batch cut a batch.
         Raises LogDamaged; LogError where a column's sidecar is missing.
         """
-        for segment in self._between(since, to):
+        for segment in self._ahead(self._between(since, to), partition, columns):
             rows = self._rows(segment, partition)
             if rows is None:
                 continue
@@ -176,7 +197,7 @@ class Log:
         """The same of all partitions, for few events: a tail batch that holds several partitions is given as it is."""
         for segment in self._between(since, to):
             last = segment.last if to is None else to
-            for partition in self._store.container(segment.events_file).partitions:
+            for partition in self._partitions(segment, columns):
                 rows = self._rows(segment, partition)
                 if rows is None:
                     continue
@@ -263,14 +284,30 @@ class Log:
             if segment.last > since and (to is None or segment.first <= to):
                 yield segment
 
+    def _ahead(
+        self, segments: Iterator[Segment], partition: int, columns: Sequence[PayloadColumn]
+    ) -> Iterator[Segment]:
+        """The segments, some at a time, with what is wanted of them at hand."""
+        digests = [column_digest(column) for column in columns]
+        while some := list(islice(segments, AHEAD)):
+            self._store.fetch((s, file, partition) for s in some for file in _files(s, digests))
+            yield from some
+
     def _rows(self, segment: Segment, partition: int) -> EventRows | None:
         return self._store.rows(segment, partition)
 
     def _all_rows(self, segment: Segment) -> Iterator[EventRows]:
-        for partition in self._store.container(segment.events_file).partitions:
+        for partition in self._partitions(segment, ()):
             rows = self._rows(segment, partition)
             if rows is not None:
                 yield rows
+
+    def _partitions(self, segment: Segment, columns: Sequence[PayloadColumn]) -> tuple[int, ...]:
+        """Those that the segment has events of, with what is wanted of them at hand."""
+        partitions = self._store.container(segment.events_file).partitions
+        files = _files(segment, [column_digest(column) for column in columns])
+        self._store.fetch((segment, file, partition) for file in files for partition in partitions)
+        return partitions
 
     def _knows(self, segment: Segment, hi: int, lo: int) -> bool:
         rows = self._rows(segment, self.partition_of(hi))
@@ -309,9 +346,7 @@ class Log:
 
     def close(self) -> None:
         """Let go of the manifest; scans that go on may find their files gone."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        self._hold.close()
 
     def __enter__(self) -> Log:
         return self
@@ -321,14 +356,14 @@ class Log:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if getattr(self, "_handle", -1) >= 0:
-            os.close(self._handle)
-            self._handle = -1
-
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (str(self.path.resolve()), self._verify, self.manifest.number)
+        return _reopen, (self.path.resolve(), self._verify, self.manifest.number)
 
 
-def _reopen(path: str, verify: bool, number: int) -> Log:
+def _files(segment: Segment, columns: Sequence[str]) -> list[SegmentFile]:
+    """The header's file and those of columns, named by digest, that the segment has."""
+    return [segment.events_file, *(segment.columns[d].file for d in columns if d in segment.columns)]
+
+
+def _reopen(path: LogPath, verify: bool, number: int) -> Log:
     return Log.open(path, verify=verify, number=number)

@@ -14,8 +14,6 @@ from runner.errors import FieldValueError, LogError
 from runner.log.columns import column_digest, column_stream, concat_columns
 from runner.log.container import ContainerWriter
 from runner.log.manifest import Segment, StoredColumn
-from runner.log.publication import discard
-from runner.log.store import Store
 from runner.log.streams import EventRows, raw_texts, read_events
 from runner.log.threads import in_order, threads_for
 from runner.payload import BadValue, decode
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.batch import PayloadArray
+    from runner.log.store import Store
     from runner.log.writer import LogWriter
     from runner.values import PayloadColumn
 
@@ -56,14 +55,14 @@ def ensure_columns(writer: LogWriter, columns: tuple[PayloadColumn, ...], listen
     started = time.perf_counter()
     events = sum(s.events for s in manifest.segments if s.id in todo)
     listener(StageStarted("columns", events))
-    store = Store(writer.path, verify=True)
+    store = writer.store()
     files, unpublished = 0, 0
     segments = {s.id: s for s in manifest.segments}
     with _removing_files(writer) as written:
         for segment in manifest.segments:
             if segment.id not in todo:
                 continue
-            stored = _write_columns(store, segment, todo[segment.id], manifest.types)
+            stored = _write_columns(writer, store, segment, todo[segment.id], manifest.types)
             written.extend(c.file.name for c in stored.values())
             segments[segment.id] = replace(segment, columns={**segment.columns, **stored})
             files += len(stored)
@@ -84,7 +83,7 @@ def _removing_files(writer: LogWriter) -> Iterator[list[str]]:
     try:
         yield written
     except BaseException:
-        discard(writer.path, set(written), writer.manifest)
+        writer.discard(set(written))
         raise
 
 
@@ -99,7 +98,7 @@ def _lacking(segment: Segment, columns: tuple[PayloadColumn, ...], types: tuple[
 
 
 def _write_columns(
-    store: Store, segment: Segment, wanted: list[_Wanted], types: tuple[str, ...]
+    writer: LogWriter, store: Store, segment: Segment, wanted: list[_Wanted], types: tuple[str, ...]
 ) -> dict[str, StoredColumn]:
     partitions = store.container(segment.events_file).partitions
 
@@ -108,7 +107,8 @@ def _write_columns(
 
     threads = threads_for(segment.largest_payload())
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(ContainerWriter(store.directory, f"{segment.id}.{w.digest}.col")) for w in wanted]
+        names = [writer.new_column_name(segment, w.digest) for w in wanted]
+        files = [stack.enter_context(ContainerWriter(writer.directory, name)) for name in names]
         for partition, streams in zip(partitions, in_order(decode_partition, partitions, threads), strict=True):
             for file, (rows, stream) in zip(files, streams, strict=True):
                 if stream is not None:
@@ -126,7 +126,7 @@ def _decode(
     events_stream = store.stream(segment, segment.events_file, partition)
     raw_stream = store.stream(segment, segment.raw_file, partition)
     if events_stream is None or raw_stream is None:
-        raise LogError(f"{store.directory / segment.raw_file.name}: partition {partition} is missing")
+        raise LogError(f"{store.container(segment.raw_file).where}: partition {partition} is missing")
     rows, texts = read_events(events_stream), raw_texts(raw_stream)
     done: dict[str, tuple[int, pa.Buffer | None]] = {w.digest: (0, None) for w in wanted}
     for code in sorted({w.code for w in wanted}):

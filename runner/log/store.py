@@ -1,38 +1,51 @@
-"""A manifest's files, mapped: every reader of a log, and its writer, finds streams through this."""
+"""A manifest's files, opened: every reader of a log, and its writer, finds streams through this."""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from runner.log.container import MappedContainer
 from runner.log.manifest import WHOLE, Segment, SegmentFile
 from runner.log.streams import EventRows, read_events
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
     import pyarrow as pa
+
+    from runner.log.storage import Container
 
 __all__ = ["Store"]
 
 
-class Store:
-    """Opens container files on demand and keeps them mapped. Safe for threads."""
+class _Containers(Protocol):
+    """What of a ``Storage``, or of its ``Writing``, is needed here."""
 
-    def __init__(self, log: Path, *, verify: bool) -> None:
-        self.directory = log / "segments"
+    def container(self, file: SegmentFile, *, verify: bool) -> Container: ...
+
+    def fetch(self, wanted: Iterable[tuple[Container, int]]) -> None: ...
+
+
+class Store:
+    """Opens container files on demand and keeps them. Safe for threads."""
+
+    def __init__(self, containers: _Containers, *, verify: bool) -> None:
+        self._containers = containers
         self._verify = verify
-        self._open: dict[str, MappedContainer] = {}
+        self._open: dict[str, Container] = {}
         self._tails: dict[str, EventRows] = {}
         self._guard = threading.Lock()
 
-    def container(self, file: SegmentFile) -> MappedContainer:
+    def container(self, file: SegmentFile) -> Container:
         with self._guard:
             found = self._open.get(file.name)
             if found is None:
-                found = self._open[file.name] = MappedContainer(self.directory, file, verify=self._verify)
+                found = self._open[file.name] = self._containers.container(file, verify=self._verify)
             return found
+
+    def fetch(self, wanted: Iterable[tuple[Segment, SegmentFile, int]]) -> None:
+        """Have the streams at hand that ``stream`` will be asked for."""
+        self._containers.fetch([(self.container(f), WHOLE if s.tail else partition) for s, f, partition in wanted])
 
     def stream(self, segment: Segment, file: SegmentFile, partition: int) -> pa.Buffer | None:
         """The stream with the partition's events, in a tail segment the one with all; None where there is none."""

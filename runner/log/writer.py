@@ -10,28 +10,18 @@ from __future__ import annotations
 import contextlib
 import uuid
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import LogDamaged, LogError
+from runner.errors import LogError
 from runner.log.arrival import SEPARATOR, take_in
 from runner.log.compaction import Limits, compact
-from runner.log.container import MappedContainer, disk_error
 from runner.log.gather import Gathered, Registries
 from runner.log.heads import SegmentHeads
-from runner.log.lock import Fence
-from runner.log.manifest import (
-    Manifest,
-    Segment,
-    Source,
-    chained,
-    manifest_path,
-    no_log,
-    read_manifest,
-)
-from runner.log.publication import Publication, discard, finish_beginning, remove_garbage
+from runner.log.manifest import Manifest, Segment, Source, chained
 from runner.log.segment_build import build_segment
 from runner.log.sidecars import ensure_columns
+from runner.log.storage import Writing, storage_of
+from runner.log.store import Store
 from runner.positions import Position
 from runner.stats import Listener, ignore
 from runner.steps import reached
@@ -39,10 +29,12 @@ from runner.steps import reached
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
     from types import TracebackType
 
     import pyarrow as pa
 
+    from runner.config.object_store import LogPath, ObjectStorePath
     from runner.values import PayloadColumn
 
 __all__ = ["LogWriter", "Room"]
@@ -60,10 +52,9 @@ class Room:
 class LogWriter:
     """Open with ``LogWriter.open``; use as a context manager or ``close`` it. Not for several threads."""
 
-    def __init__(self, path: Path, fence: Fence, manifest: Manifest, published: str, room: Room) -> None:
-        self.path = path
+    def __init__(self, writing: Writing, manifest: Manifest, published: str, room: Room) -> None:
         self.manifest = manifest
-        self._fence = fence
+        self._writing = writing
         self._published = published
         self._room = room
         self._gathered: Gathered | None = None
@@ -75,39 +66,29 @@ class LogWriter:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], partitions: int = 64, create: bool = True, room: Room | None = None
+        cls,
+        path: str | os.PathLike[str] | ObjectStorePath,
+        partitions: int = 64,
+        create: bool = True,
+        room: Room | None = None,
     ) -> LogWriter:
         """Open the log for writing, made if it is not there; ``partitions`` (a power of two) counts for a new one only.
 
         Removes what earlier writers left unpublished. Raises LogError (no log, cannot be written), LogLocked (another
         writer), LogDamaged, LogFormatError.
         """
-        log = Path(path)
         if partitions < 1 or partitions > 1 << 15 or partitions & (partitions - 1):
             raise LogError(f"{partitions} partitions: a power of two from 1 to 32768 is needed")
-        if not manifest_path(log).exists():
-            missing = no_log(manifest_path(log))
-            if not create or isinstance(missing, LogDamaged):
-                raise missing
+        writing = storage_of(path).writing(create=create)
         try:
-            for directory in (log, log / "segments", log / "manifests"):
-                directory.mkdir(mode=0o700, parents=directory == log, exist_ok=True)
-        except OSError as e:
-            raise disk_error(log, e) from e
-        fence = Fence(log)
-        try:
-            finish_beginning(log)
-            if manifest_path(log).exists():
-                manifest, published = read_manifest(manifest_path(log))
-            else:
-                manifest, published = Manifest(uuid.uuid4().hex, 0, partitions), ""
-            fence.claim(manifest.fence)
-            writer = cls(log, fence, manifest, published, room or Room())
+            manifest, published = writing.current() or (Manifest(uuid.uuid4().hex, 0, partitions), "")
+            writing.claim(manifest.fence)
+            writer = cls(writing, manifest, published, room or Room())
             if not published:
                 writer.publish(manifest)
-            remove_garbage(log, writer.manifest)
+            writing.remove_garbage(writer.manifest)
         except BaseException:
-            fence.release()
+            writing.release()
             raise
         return writer
 
@@ -220,7 +201,7 @@ class LogWriter:
         before = [*published, *self._pending]
         segment = build_segment(
             self._gathered,
-            directory=self.path / "segments",
+            directory=self.directory,
             segment_id=self.new_segment_id(len(self._pending)),
             first=before[-1].last + 1 if before else 1,
             source=(self._source_code(self._of().name), self._of().name),
@@ -233,13 +214,19 @@ class LogWriter:
 
     def _heads_of(self, segment: Segment) -> SegmentHeads:
         if segment.id not in self._heads:
-            container = MappedContainer(self.path / "segments", segment.events_file, verify=True)
-            self._heads[segment.id] = SegmentHeads(container)
+            self._heads[segment.id] = SegmentHeads(self._writing.container(segment.events_file, verify=True))
         return self._heads[segment.id]
 
     def new_segment_id(self, serial: int = 0) -> str:
-        """A name that no other segment had: the manifest that will publish it, and the writer's fencing number."""
-        return f"{self.manifest.number + 1:08d}-{self._fence.number:04d}-{serial:04d}"
+        """A name that no other segment had: the manifest that will publish it, and the writer's tag."""
+        return f"{self._naming()}-{serial:04d}"
+
+    def new_column_name(self, segment: Segment, digest: str) -> str:
+        """The name of a sidecar's file: of its segment, its column, and as above."""
+        return f"{segment.id}.{digest}.{self._naming()}.col"
+
+    def _naming(self) -> str:
+        return f"{self.manifest.number + 1:08d}-{self._writing.tag}"
 
     @contextlib.contextmanager
     def _dropping_on_error(self) -> Iterator[None]:
@@ -251,7 +238,7 @@ class LogWriter:
 
     def drop(self) -> None:
         """Forget everything since the last commit."""
-        discard(self.path, {f.name for segment in self._pending for f in segment.files()}, self.manifest)
+        self.discard({f.name for segment in self._pending for f in segment.files()})
         self._registries = Registries(list(self.manifest.types), list(self.manifest.scopes))
         self._forget()
 
@@ -279,6 +266,28 @@ class LogWriter:
         """
         return compact(self, listener, limits or Limits())
 
+    @property
+    def path(self) -> LogPath:
+        """By which the log is opened again."""
+        return self._writing.path
+
+    @property
+    def directory(self) -> Path:
+        """Where container files are written before a manifest names them."""
+        return self._writing.directory
+
+    def store(self) -> Store:
+        """The log's files, also those that are only written, opened anew."""
+        return Store(self._writing, verify=True)
+
+    def discard(self, names: set[str]) -> None:
+        """Remove files that were written and not published."""
+        self._writing.discard(names, self.manifest)
+
+    def remove_garbage(self) -> None:
+        """Remove what nobody needs any more, as far as that is known."""
+        self._writing.remove_garbage(self.manifest)
+
     def publish(self, manifest: Manifest, *, step: str = "") -> None:
         """Make ``manifest`` the log's current one, as the next number; ``step`` is reached before it is renamed.
 
@@ -294,16 +303,15 @@ class LogWriter:
             manifest,
             number=self.manifest.number + 1,
             previous=self._published,
-            fence=self._fence.number,
+            fence=self._writing.number,
             segments=chained(manifest.segments),
         )
-        data = new.to_bytes()
-        publication = Publication(self.path, new.number, data)
-        self._fence.check()
+        publication = self._writing.publication(new, new.to_bytes())
+        self._writing.check()
         publication.write(self._published)
         if step:
             reached(step)
-        self._fence.check()
+        self._writing.check()
         publication.rename()
         # From here on readers see it, whatever comes.
         self.manifest, self._published = new, publication.digest
@@ -312,7 +320,7 @@ class LogWriter:
     def close(self) -> None:
         """Drop what was not committed and let the next writer in."""
         self.drop()
-        self._fence.release()
+        self._writing.release()
 
     def __enter__(self) -> LogWriter:
         return self

@@ -15,7 +15,7 @@ import pytest
 
 from runner.errors import LogError, LogLocked
 from runner.log import Log, LogWriter, Room, audit
-from runner.log.publication import Publication
+from runner.log.storage.local_publication import FilePublication as Publication
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,10 +89,10 @@ def test_a_lock_that_does_not_hold_at_all(tmp_path: Path) -> None:
     # As on a file system that forgets locks: the same lock file, both think that they have it.
     path = tmp_path / "log"
     paused = LogWriter.open(path)
-    paused._fence.release()
+    paused._writing.release()
     with LogWriter.open(path) as other:
         put(other, "a", 1)
-    paused._fence._handle = os.open(path / "writer.lock", os.O_RDWR)
+    paused._writing.fence._handle = os.open(path / "writer.lock", os.O_RDWR)
     paused.append("s", cases.arrival([cases.Row("b")]))
     with pytest.raises(LogLocked):
         paused.commit("s", 1)

@@ -50,7 +50,7 @@ def source_of(config: Config, wanted: str, where: str) -> str:
     tenants with positions of their own.
     """
     source = _named(config, wanted, where)
-    if (config.log.path / "manifest.json").exists():
+    if Log.exists(config.log.path):
         with Log.open(config.log.path) as log:
             _single(log, source)
     return source

@@ -147,7 +147,7 @@ def _events_of_log(config: Config) -> Mapping[str, int]:
 
 def _directories(config: Config, coming: int) -> Iterator[Finding]:
     for place, path, wanted in (
-        ("[log]", config.log.path, coming),
+        ("[log]", config.log.directory, coming),
         ("[state]", config.state.path, 0),
         ("[read_models]", config.read_models.path, 0),
     ):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.authoring.definition import ProjectionDefinition
-    from runner.config import Config
+    from runner.config import Config, LogPath
     from runner.engine import Engine, EngineName, Modules
     from runner.jobs.records.recording import Recording
     from runner.positions import Cut
@@ -101,7 +101,7 @@ def with_columns(stack: ExitStack, log: Log, columns: Sequence[PayloadColumn], r
     return stack.enter_context(Log.open(log.path))
 
 
-def _writer_when_free(path: Path) -> LogWriter:
+def _writer_when_free(path: LogPath) -> LogWriter:
     """The log's writer: a follower, or a sync, that has it lets go of it again and again. Raises LogLocked."""
     until = time.monotonic() + WRITER_SECONDS
     while True:
@@ -201,7 +201,7 @@ def _modules(choice: Choice, definitions: Sequence[ProjectionDefinition]) -> Mod
 class _Sight:
     """What every machine must see. log: its directory and id; directories: where rows are written."""
 
-    log: str
+    log: LogPath
     log_id: str
     number: int
     directories: tuple[str, ...]
@@ -210,7 +210,7 @@ class _Sight:
 def check_nodes(engine: Engine, log: Log, directories: Sequence[Path]) -> None:
     """Raise EngineError, naming the machine, unless every one sees the log and can write where rows go."""
     sight = _Sight(
-        str(log.path.resolve()), log.manifest.log_id, log.manifest.number, tuple(str(d.resolve()) for d in directories)
+        log.path.resolve(), log.manifest.log_id, log.manifest.number, tuple(str(d.resolve()) for d in directories)
     )
     for answer in engine.on_every_node(_look, sight):
         if answer.answer == "":

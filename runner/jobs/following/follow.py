@@ -38,7 +38,7 @@ from runner.jobs.syncing.fraction import check_fraction
 from runner.jobs.syncing.sync import chosen_sources, fill_columns, room_of
 from runner.jobs.updating.kept import Kept
 from runner.jobs.updating.update import update
-from runner.log import Log, LogWriter
+from runner.log import Log, LogWriter, Storage, storage_of
 from runner.positions import START, Position
 from runner.postgres.notify import wait_for_any
 from runner.stats import Followed, Noted, StageFinished, ignore
@@ -113,7 +113,8 @@ def follow(
         )
         run = stack.enter_context(recorded(ledger, job, listener))
         work = _Follower(
-            config, definitions, sources, ledger, run, listener, stop, (engine, workers, address), Troubles(listener)
+            *(config, storage_of(config.log.path), definitions, sources, ledger, run, listener, stop),
+            *((engine, workers, address), Troubles(listener)),
         )
         return work.report()
 
@@ -123,6 +124,7 @@ class _Follower:
     """One following under way."""
 
     config: Config
+    log: Storage
     definitions: Sequence[ProjectionDefinition]
     sources: Sequence[LiveSource]
     ledger: Ledger
@@ -299,8 +301,8 @@ class _Follower:
 
     def _current(self) -> tuple[Any, ...]:
         """What changes when somebody publishes a log's manifest or a read model."""
-        files = (self.config.log.path / "manifest.json", self.config.read_models.path / "current.json")
-        return tuple((s.st_ino, s.st_mtime_ns, s.st_size) if (s := _stat(file)) else None for file in files)
+        live = _stat(self.config.read_models.path / "current.json")
+        return self.log.stamp(), (live.st_ino, live.st_mtime_ns, live.st_size) if live else None
 
     def _check_live(self, *, first: bool = False) -> None:
         """Raise Superseded where a read model is that of a changed projection; FingerprintChanged, where it was so from

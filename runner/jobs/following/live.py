@@ -21,9 +21,8 @@ from runner.stats import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from pathlib import Path
 
-    from runner.config import Config, PostgresSourceConfig, SourceConfig
+    from runner.config import Config, LogPath, PostgresSourceConfig, SourceConfig
     from runner.jobs.records.recording import Recording
     from runner.log import LogWriter
     from runner.postgres.notify import Notifications
@@ -273,7 +272,7 @@ def live_source(config: Config, source: SourceConfig | PostgresSourceConfig, tel
 class _Latest:
     """What readers ask a log, of the log as it is when they ask: a reader that stays open outlives many manifests."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: LogPath) -> None:
         self._path = path
 
     def __getattr__(self, name: str) -> Any:
@@ -294,8 +293,8 @@ def _mark(known: Any) -> Any:
     return known.mark.get("reader") if known is not None and known.events and known.mark else None
 
 
-def _logged_mark(path: Path, name: str) -> Any:
-    if not (path / "manifest.json").exists():
+def _logged_mark(path: LogPath, name: str) -> Any:
+    if not Log.exists(path):
         return None
     with Log.open(path) as log:
         return _mark(log.manifest.source(name))

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 from runner.jobs.syncing.fraction import check_fraction
 from runner.jobs.syncing.sync import chosen_sources
 from runner.log import Log
-from runner.log.manifest import manifest_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from runner.config import Config, PostgresSourceConfig, SourceConfig
+    from runner.config import Config, LogPath, PostgresSourceConfig, SourceConfig
     from runner.jobs.syncing.fraction import Fraction
 
 __all__ = ["SourcePlan", "SyncPlan", "plan_sync"]
@@ -58,13 +56,13 @@ def plan_sync(config: Config, sources: Sequence[str] | None = None, *, fraction:
     chosen = chosen_sources(config, sources)
     marks = _marks(config.log.path, fraction)
     plans = [plan for source in chosen for plan in _of(source, marks.get(source.name), fraction)]
-    existing = next(p for p in (config.log.path, *config.log.path.parents) if p.is_dir())
+    existing = next(p for p in (config.log.directory, *config.log.directory.parents) if p.is_dir())
     return SyncPlan(tuple(plans), shutil.disk_usage(existing).free)
 
 
-def _marks(log: Path, fraction: Fraction | None) -> dict[str, Any]:
+def _marks(log: LogPath, fraction: Fraction | None) -> dict[str, Any]:
     """The readers' marks of the log, {} where there is none yet. Raises ConfigError where it holds another fraction."""
-    if not manifest_path(log).exists():
+    if not Log.exists(log):
         return {}
     with Log.open(log) as opened:
         check_fraction(opened.manifest.sources, fraction, str(log))

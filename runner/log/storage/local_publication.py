@@ -1,4 +1,8 @@
-"""How a manifest becomes the current one, and how files that no manifest names are removed."""
+"""How a manifest becomes the current one of a local directory, and how files that no manifest names are removed.
+
+``manifest.json`` is replaced by rename; every published manifest also stays a while as ``manifests/<number>.json``, a
+hard link of the same bytes, so that readers can hold it (``local_lock.py``) and ``audit`` can follow the chain back.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,21 @@ from typing import TYPE_CHECKING
 from runner.errors import LogDamaged, LogError, LogFormatError, LogLocked
 from runner.files import sync_directory
 from runner.log.container import disk_error
-from runner.log.lock import is_held
-from runner.log.manifest import Manifest, manifest_path, no_log, numbered_path, read_manifest
+from runner.log.storage.local_lock import is_held
+from runner.log.storage.local_manifests import manifest_path, no_log, numbered_path, read_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["KEPT_MANIFESTS", "Publication", "discard", "remove_garbage"]
+    from runner.log.manifest import Manifest
+
+__all__ = ["KEPT_MANIFESTS", "FilePublication", "discard", "finish_beginning", "remove_garbage"]
 
 KEPT_MANIFESTS = 16
 """How many published manifests stay in ``manifests/``, the current one included: a history for ``audit``."""
 
 
-class Publication:
+class FilePublication:
     """One manifest on its way: ``write``, ``rename``, ``settle``."""
 
     def __init__(self, log: Path, number: int, data: bytes) -> None:

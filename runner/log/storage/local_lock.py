@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING
 
 from runner.errors import LogError, LogLocked
 from runner.log.container import disk_error
-from runner.log.manifest import Manifest, manifest_path, no_log, numbered_path, parse_manifest
+from runner.log.storage.local_manifests import manifest_path, no_log, numbered_path, parse_file
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from runner.log.manifest import Manifest
 
 __all__ = ["Fence", "hold_manifest", "is_held"]
 
@@ -109,7 +111,7 @@ def hold_manifest(log: Path, number: int | None) -> tuple[Manifest, int]:
             with contextlib.suppress(OSError):
                 fcntl.flock(handle, fcntl.LOCK_SH)
             if _is_at(handle, path):
-                return parse_manifest(os.pread(handle, os.fstat(handle).st_size, 0), path), handle
+                return parse_file(os.pread(handle, os.fstat(handle).st_size, 0), path), handle
         except BaseException:
             os.close(handle)
             raise
