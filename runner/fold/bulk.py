@@ -70,6 +70,22 @@ def gather_texts(pool, ids, offsets, data):
 def enter_keys(keys, words, rows):
     return insert_keys(keys, words, rows)
 """,
+    "split": """
+from runner.kernels.columns import split_rows
+
+
+@njit((WORDS_R, I64R, WORDS), cache=True, **KERNEL)
+def split(rows, places, columns):
+    split_rows(rows, places, columns)
+""",
+    "cut": """
+from runner.kernels.runs import cut_runs
+
+
+@njit((I16R, U32R, types.int64, types.int64, I64, WORDS, WORDS), cache=True, **KERNEL)
+def cut(kinds, aggregate, step, entries, seen, runs, pieces):
+    return cut_runs(kinds, aggregate, step, entries, seen, runs, pieces)
+""",
     "enter_keys_again": """
 @njit((KEYS,), cache=True, **KERNEL)
 def enter_keys_again(keys):
@@ -85,7 +101,7 @@ def _source(name: str) -> str:
 
 
 class Bulk:
-    """``enter_aggregates``, ``enter_texts``, ``gather_texts``, ``enter_keys`` and their ``*_again``."""
+    """``cut``, ``split``, ``gather_texts``; ``enter_aggregates``, ``enter_texts``, ``enter_keys``, each ``*_again``."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in _ENTRIES:

@@ -12,11 +12,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from runner.fold.bulk import bulk
 from runner.fold.rows import arrow_type
 from runner.fold.states import value_dtype
 from runner.values import Kind, ValueType
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runner.authoring.definition import ProjectionDefinition
     from runner.fold.texts import Texts
 
@@ -36,7 +39,10 @@ _DIGITS = np.array([i for i in range(36) if i not in _DASHES])
 
 
 def arrow_column(values: Array, valid: Array | None, type_: ValueType, texts: Texts) -> pa.Array:
-    """An array of ``arrow_type(type_)`` of values[n] as the kernel holds them, null where valid[n] is 0."""
+    """An array of ``arrow_type(type_)`` of values[n] as the kernel holds them, null where valid[n] is 0.
+
+    Contiguous values may become the array's own memory: states are used again by the next partition, so give copies.
+    """
     missing = None if valid is None or valid.all() else valid == 0
     if type_.kind is Kind.STR:
         return _with_nulls(texts.take(values), missing)
@@ -47,8 +53,7 @@ def arrow_column(values: Array, valid: Array | None, type_: ValueType, texts: Te
         return members.take(pa.array(values, pa.int64(), mask=missing))
     if type_.kind is Kind.DECIMAL:
         return _decimals(values, missing, type_)
-    # Always a copy: states are memory that the next partition uses again.
-    held = np.packbits(values != 0, bitorder="little") if type_.kind is Kind.BOOL else np.array(values)
+    held = np.packbits(values != 0, bitorder="little") if type_.kind is Kind.BOOL else np.ascontiguousarray(values)
     if type_.kind is Kind.DATE:
         held = held.astype(np.int32)
     plain = pa.Array.from_buffers(arrow_type(type_), len(values), [None, pa.py_buffer(held)])
@@ -136,10 +141,12 @@ def uuid_texts(column: pa.Array) -> pa.Array:
 
 
 def state_columns(definition: ProjectionDefinition, states: States, texts: Texts) -> dict[str, pa.Array]:
-    """The columns of the state fields, by name, of these state rows."""
+    """The columns of the state fields, by name, of these state rows; nothing of them is a view of the states."""
     columns = {}
+    split = _split(states)
     for f in definition.fields:
-        values = states[f"f_{f.name}"]
+        name = f"f_{f.name}"
+        values = split[name] if name in split else np.array(states[name])
         if f.type.kind is Kind.LAST:
             assert f.type.element is not None
             counts = states[f"n_{f.name}"]
@@ -157,6 +164,21 @@ def state_columns(definition: ProjectionDefinition, states: States, texts: Texts
             valid = states[f"v_{f.name}"] if f.type.optional else None
             columns[f.name] = arrow_column(values, valid, f.type, texts)
     return columns
+
+
+def _split(states: States) -> dict[str, Array]:
+    """The fields of eight bytes, by name, each an array of its own: one pass over the rows for all of them."""
+    fields: Mapping[str, Any] = states.dtype.fields or {}
+    found = {
+        name: (dtype, at // 8) for name, (dtype, at, *_) in fields.items() if dtype.shape == () and dtype.itemsize == 8
+    }
+    if not found:
+        return {}
+    words = states.view(np.int64).reshape(len(states), states.dtype.itemsize // 8)
+    places = np.array([place for _, place in found.values()], np.int64)
+    columns = np.empty((len(places), len(states)), np.int64)
+    bulk().split(words, places, columns)
+    return {name: column.view(dtype) for column, (name, (dtype, _)) in zip(columns, found.items(), strict=True)}
 
 
 def read_states(definition: ProjectionDefinition, table: pa.Table, texts: Texts, states: States) -> None:

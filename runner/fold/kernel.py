@@ -9,6 +9,8 @@ What the kernel gets and gives (all arrays; ``P`` projections, ``T`` type codes)
 - ``info`` int64[5]: where it stopped: projection, handler, event index in the batch, element, what ran out of room;
 - ``active`` uint8[P]: which projections it folds; ``group_of`` int32[T]: which loops a type goes to, 0 for none;
 - ``type_ids`` int64[T]: pool ids of the type names; ``cursors`` int64[T]: events of each type seen, 0 at first;
+- ``pieces`` int64[m, 3]: what is folded first, in this order (``runner.kernels.runs.cut_runs``); then the rest of the
+  batch, run by run;
 - ``kinds``, ``aggregate``: the batch's type and aggregate codes; ``rows``: the row of each aggregate code;
 - ``pool``; for each projection its states, a default row and, where the key has more than the aggregate, its key map;
 - the payload and header columns, as the plan's arguments say.
@@ -204,13 +206,12 @@ def _step(
             offsets = used.setdefault(column, f"c{len(used)}")
             body.append(f"for k in range(np.int64({offsets}[j]), np.int64({offsets}[j + 1])):")
             body += ["    " + line.replace("#k", "natural(k)") for line in lines]
-    fixed = "info, kinds, kind, begin, first, type_id, pool, aggregate, rows, states, default"
+    fixed = "info, kinds, kind, begin, end, first, type_id, pool, aggregate, rows, states, default"
     fixed += "" if single else ", keys"
     text = [
         "@njit(**INNER)",
         f"def {_NAME}({', '.join([fixed, *used.values()])}):",
         f"    # {projection.definition.name}",
-        "    end = len(kinds)",
         "    begin = natural(begin)",
         "    i = begin",
         "    while True:",
@@ -266,7 +267,7 @@ def _call(n: int, place: int, loop: _Loop, projection: LoopProjection) -> list[s
     """The one call of a loop; ``which``: where in its columns the group's are."""
     columns = zip(*loop.columns.values(), strict=True)
     chosen = [names[0] if len(set(names)) == 1 else f"({', '.join(names)})[which]" for names in columns]
-    fixed = "info, kinds, kinds[begin], begin, first, type_ids[kind], pool, aggregate, rows"
+    fixed = "info, kinds, kinds[begin], begin, end, first, type_ids[kind], pool, aggregate, rows"
     names = ", ".join([fixed, *_state_names(n, projection), *chosen])
     return [
         f"            {'if' if place == 0 else 'elif'} loop == {place + 1}:",
@@ -286,8 +287,8 @@ def _ways(made: KernelSource, loops: Sequence[Sequence[_Loop]]) -> str:
 
 
 def _entry(made: KernelSource, projections: Sequence[LoopProjection], loops: Sequence[Sequence[_Loop]]) -> str:
-    names = ["info", "active", "group_of", "type_ids", "cursors", "kinds", "aggregate", "rows", "pool"]
-    types = ["I64", "U8R", "I32R", "I64R", "I64", "I16R", "U32R", "U32R", "POOL"]
+    names = ["info", "active", "group_of", "type_ids", "cursors", "pieces", "kinds", "aggregate", "rows", "pool"]
+    types = ["I64", "U8R", "I32R", "I64R", "I64", "WORDS_R", "I16R", "U32R", "U32R", "POOL"]
     for n, projection in enumerate(projections):
         names += _state_names(n, projection)
         types += [f"STATE_{n}", f"STATE_{n}", *([] if projection.definition.by_aggregate else ["KEYS"])]
@@ -297,13 +298,20 @@ def _entry(made: KernelSource, projections: Sequence[LoopProjection], loops: Seq
         _ways(made, loops),
         f"@njit(({', '.join(types)},), cache=True, **KERNEL)",
         f"def fold({', '.join(names)}):",
-        "    end = len(kinds)",
-        "    begin = 0",
+        "    front = 0",
+        "    at = 0",
         "    status = 0",
-        "    while begin < end:",
-        "        kind = natural(np.int64(kinds[begin]))",
+        "    while front < len(kinds):",
+        "        begin, end, first = front, len(kinds), 0",
+        "        if at < len(pieces):",
+        "            begin, end, first = pieces[at, 0], pieces[at, 1], pieces[at, 2]",
+        "            at += 1",
+        "            kind = natural(np.int64(kinds[begin]))",
+        "        else:",
+        "            kind = natural(np.int64(kinds[begin]))",
+        "            first = cursors[kind]",
+        "        first = natural(first)",
         "        group = natural(np.int64(group_of[kind]))",
-        "        first = natural(cursors[kind])",
         "        behind = begin",
     ]
     for n, (projection, own) in enumerate(zip(projections, loops, strict=True)):
@@ -317,9 +325,9 @@ def _entry(made: KernelSource, projections: Sequence[LoopProjection], loops: Seq
         lines += ["            if status != 0:", "                return status"]
     lines += [
         "        if behind == begin:",
-        "            behind = run_end(kinds, begin)",
-        "        cursors[kind] = first + (behind - begin)",
-        "        begin = behind",
+        "            behind = min(end, run_end(kinds, begin))",
+        "        cursors[kind] += behind - begin",
+        "        front += behind - begin",
         "    return 0",
         "",
     ]

@@ -48,36 +48,37 @@ class Keys:
         """The aggregate's row of each of these rows."""
         return rows if self.keys is None else self.keys.words[rows, 0]
 
+    @property
+    def in_order(self) -> bool:
+        """Whether the rows are by their aggregate's hash; those of merged keys, which have none, always are."""
+        return self.definition.merged or (self.keys is None and self.aggregates.ascending)
+
     def sorted(self, rows: Int64s) -> Int64s:
-        """The rows by their aggregate's hash, so that later lookups walk through the files; merged ones as they are."""
-        if self.definition.merged:
+        """The rows by their aggregate's hash, so that later lookups walk through the files."""
+        if self.in_order:
             return rows
         hi, lo = self.aggregates.hashes
         owners = self.owners(rows)
-        high = hi[owners]
-        if bool((high[1:] >= high[:-1]).all()) and self.keys is None:
-            return rows
-        return rows[order_by_hash(high, lo[owners])]
+        return rows[order_by_hash(hi[owners], lo[owners])]
 
-    def columns(self, rows: Int64s) -> dict[str, pa.Array]:
-        """Identity, key and hash columns of these rows, by name."""
+    def columns(self, rows: Int64s | None) -> dict[str, pa.Array]:
+        """Identity, key and hash columns of these rows, by name; None: of all rows in their order."""
         found: dict[str, pa.Array] = {}
         parts = self.definition.key
         if not self.definition.merged:
-            owners = self.owners(rows)
             ids, scopes = self.aggregates.identities()
             hi, lo = self.aggregates.hashes
-            if len(owners) == len(ids) and self.keys is None and bool((owners == np.arange(len(ids))).all()):
-                found[parts[0].name] = ids
-            else:
-                found[parts[0].name] = ids.take(pa.array(owners))
+            if rows is not None or self.keys is not None:
+                owners = self.owners(np.arange(len(self)) if rows is None else rows)
+                ids, scopes, hi, lo = ids.take(pa.array(owners)), scopes[owners], hi[owners], lo[owners]
+            found[parts[0].name] = ids
             for place, name in enumerate(self.names.identity):
                 values = pa.array([s[place] for s in self.names.scopes], pa.utf8())
-                found[name] = values.take(pa.array(scopes[owners].astype(np.int64)))
-            found |= {name: pa.array(words[owners]) for name, words in zip(HASH_COLUMNS, (hi, lo), strict=True)}
+                found[name] = values.take(pa.array(scopes.astype(np.int64)))
+            found |= {name: pa.array(words) for name, words in zip(HASH_COLUMNS, (hi, lo), strict=True)}
             parts = parts[1:]
         if self.keys is not None:
-            words = self.keys.words[rows]
+            words = self.keys.words if rows is None else self.keys.words[rows]
             at = 0 if self.definition.merged else 1
             for part in parts:
                 valid = words[:, at] if part.type.optional else None
@@ -127,9 +128,11 @@ def load_states(keys: Keys, states: StateRows, table: pa.Table) -> States:
 def changed_rows(keys: Keys, states: StateRows, before: States | None) -> tuple[pa.Table, pa.Table | None]:
     """(rows, deleted): all live rows and None without ``before``, else rows that differ and keys that are gone."""
     now = states.rows[: len(keys)]
-    alive = now[ALIVE] != 0
     if before is None:
-        return _rows_table(keys, now, keys.sorted(np.flatnonzero(alive))), None
+        if keys.in_order and bool(now[ALIVE].all()):
+            return _rows_table(keys, now, None), None
+        return _rows_table(keys, now, keys.sorted(np.flatnonzero(now[ALIVE]))), None
+    alive = now[ALIVE] != 0
     old = len(before)
     was = before[ALIVE] != 0
     wanted = alive.copy()
@@ -141,9 +144,9 @@ def changed_rows(keys: Keys, states: StateRows, before: States | None) -> tuple[
     return _rows_table(keys, now, keys.sorted(np.flatnonzero(wanted))), deleted
 
 
-def _rows_table(keys: Keys, states: States, rows: Int64s) -> pa.Table:
-    whole = len(rows) == len(states) and bool((rows == np.arange(len(rows))).all())
-    columns = keys.columns(rows) | state_columns(keys.definition, states if whole else taken(states, rows), keys.texts)
+def _rows_table(keys: Keys, states: States, rows: Int64s | None) -> pa.Table:
+    held = states if rows is None else taken(states, rows)
+    columns = keys.columns(rows) | state_columns(keys.definition, held, keys.texts)
     schema = row_schema(keys.definition, keys.names.identity)
     arrays = [columns[f.name] if columns[f.name].type == f.type else columns[f.name].cast(f.type) for f in schema]
     return pa.table(arrays, schema=schema)

@@ -23,6 +23,7 @@ from runner.fold.bind import Binder
 from runner.fold.kernel import INFO_SIZE, NO_KEYS
 from runner.fold.outcome import Batches, PartitionOutcome, ProjectionOutcome, SavedRows
 from runner.fold.output import Keys, changed_rows, load_states
+from runner.fold.pieces import STORED_ORDER, blocks_of
 from runner.fold.plain import fold_plain
 from runner.fold.rows import key_schema
 from runner.fold.states import StateRows
@@ -118,6 +119,7 @@ class _Attempt:
         self.counts = np.zeros(len(plan.names.types), np.int64)
         self.batches = 0
         self.definitions = [plan.definition(name) for name in plan.compiled]
+        self.merged = np.array([d.merged for d in self.definitions], np.uint8)
         self.by_aggregate = any(active[n] and not d.merged for n, d in enumerate(self.definitions))
         if touched is not None:
             self.aggregates.enter(touched)
@@ -148,23 +150,24 @@ class _Attempt:
                 rows = self.aggregates.enter(batch.aggregates, used).view(np.uint32)
             bound = self.binder.bind(batch)
             self._check_bound(bound.refused)
-            cursors = np.zeros(len(self.counts), np.int64)
-            code = kernel.fold(
-                info,
-                self.active,
-                self.plan.group_of,
-                self.type_ids,
-                cursors,
-                batch.types,
-                batch.aggregate.view(np.uint32),
-                rows,
-                *self._states(batch),
-                *bound.arrays,
-            )
-            if code:
-                self._stopped(code, info, batch)
+            arguments = [batch.types, batch.aggregate.view(np.uint32), rows, *self._states(batch), *bound.arrays]
+            for active, pieces in self._passes(batch):
+                cursors = np.zeros(len(self.counts), np.int64)
+                code = kernel.fold(info, active, self.plan.group_of, self.type_ids, cursors, pieces, *arguments)
+                if code:
+                    self._stopped(code, info, batch)
             self.counts += cursors
             self.batches += 1
+
+    def _passes(self, batch: Batch) -> list[tuple[npt.NDArray[np.uint8], Int64s]]:
+        """What is folded of a batch in which order: the active projections and their pieces."""
+        in_blocks = self.active & (1 - self.merged)
+        state_bytes = sum(d.nbytes for n, d in enumerate(self.plan.defaults) if in_blocks[n])
+        pieces = blocks_of(batch, len(self.counts), state_bytes)
+        if len(pieces) == 0:
+            return [(self.active, STORED_ORDER)]
+        rest = self.active & self.merged
+        return [(in_blocks, pieces), *([(rest, STORED_ORDER)] if rest.any() else [])]
 
     def _check_types(self, batch: Batch) -> None:
         # The kernel looks types up without asking; a plan made before the last sync may know fewer.

@@ -40,6 +40,7 @@ States = npt.NDArray[np.void]
 StateColumn = tuple[str, str] | tuple[str, str, tuple[int]]
 
 ALIVE = "_alive"
+_TEMPLATE = 16 << 10
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
@@ -153,12 +154,27 @@ class StateRows:
         if count > self.ready:
             self.room(count)
             # As bytes: field by field the padding would be left to chance.
-            _bytes(self.rows)[self.ready : count] = _bytes(self.default)
+            _fill(_bytes(self.rows)[self.ready : count], _bytes(self.default))
             self.ready = count
 
 
 def _bytes(rows: States) -> npt.NDArray[np.uint8]:
     return rows.view(np.uint8).reshape(len(rows), rows.dtype.itemsize)
+
+
+def _fill(rows: npt.NDArray[np.uint8], row: npt.NDArray[np.uint8]) -> None:
+    """``rows[:] = row``, for row uint8[1, size]: copies of more and more bytes, up to what the first cache holds."""
+    size = row.shape[1]
+    flat = rows.reshape(-1)
+    if not row.any():
+        flat[:] = 0
+        return
+    flat[:size] = row[0]
+    done = min(size, len(flat))
+    while done < len(flat):
+        step = min(done, len(flat) - done, max(size, _TEMPLATE // size * size))
+        flat[done : done + step] = flat[:step]
+        done += step
 
 
 def taken(states: States, rows: npt.NDArray[np.int64]) -> States:

@@ -36,6 +36,7 @@ class AggregateRows:
         self._texts: list[pa.Array] = []
         self._scopes: list[Int16s] = []
         self._count = 0
+        self._ascending = (0, True)
 
     def __len__(self) -> int:
         return self._count
@@ -97,6 +98,14 @@ class AggregateRows:
         if self._first is not None:
             return self._first
         return np.empty(0, np.uint64), np.empty(0, np.uint64)
+
+    @property
+    def ascending(self) -> bool:
+        """Whether the rows ascend by hash, as they do while all come from one dictionary."""
+        if self._ascending[0] != self._count:
+            hi, _ = self.hashes
+            self._ascending = self._count, bool((hi[1:] >= hi[:-1]).all())
+        return self._ascending[1]
 
     def identities(self) -> tuple[pa.Array, Int16s]:
         """The ids (utf8) and scopes (int16) of the rows."""

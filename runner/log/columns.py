@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = ["column_digest", "column_stream", "concat_columns", "read_column", "r
 Rows = npt.NDArray[np.integer[Any]]
 
 
+@lru_cache(maxsize=4096)
 def column_digest(column: PayloadColumn) -> str:
     """The name of a column's sidecars: 24 hex digits of the SHA-256 of its ``repr``."""
     return hashlib.sha256(repr(column).encode()).hexdigest()[:24]

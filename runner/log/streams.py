@@ -113,12 +113,18 @@ def _aggregates(entries: pa.StructArray) -> Aggregates:
 
 def flat(array: pa.Array) -> npt.NDArray[Any]:
     """The values of a fixed-width array as a view, whatever its validity says."""
-    kind = {"timestamp[us, tz=UTC]": "int64"}.get(str(array.type), str(array.type))
-    dtype = np.dtype({"double": "float64", "float": "float32"}.get(kind, kind))
+    dtype = _DTYPES[array.type.id]  # the type's name would take longer than all else here
     buffer = array.buffers()[1]
     if buffer is None or not len(array):
         return np.empty(0, dtype)
     return np.frombuffer(buffer, dtype, len(array), array.offset * dtype.itemsize)
+
+
+_STORED = (*(pa.from_numpy_dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)), pa.float64())
+_DTYPES = {type_.id: np.dtype(type_.to_pandas_dtype()) for type_ in _STORED} | {
+    pa.timestamp("us", "UTC").id: np.dtype(np.int64)
+}
+"""By the id of an Arrow type, how its values lie in memory."""
 
 
 def _exact(texts: pa.Array) -> pa.Array:

@@ -12,6 +12,7 @@ from fold_models import ALL, Daily, OrderLines, Orders, Slugs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.fold import pieces
 from runner.fold.run import fold_partition
 from runner.testing.batches import SentEvent
 
@@ -31,6 +32,22 @@ def test_any_cut_gives_the_rows_of_the_plain_fold(
     assert folded.folded == plain.folded
     assert folded.passed_over == plain.passed_over
     assert folded.by_twin <= {"slugs"}, "only upper() of other than ASCII may need the twin"
+
+
+@settings(max_examples=40, deadline=None)
+@given(events=histories(60), cuts=CUTS, state_bytes=st.sampled_from([1, 2_000, 5_000]))
+def test_blocks_of_aggregates_give_the_rows_of_the_stored_order(
+    events: tuple[SentEvent, ...], cuts: set[int], state_bytes: int
+) -> None:
+    log = log_of(events, ALL, cuts=cuts)
+    stored = fold_all(PLAN, log)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "HELD", state_bytes)
+        patch.setattr(pieces, "FEWEST", 0.01)
+        blocks = [pieces.blocks_of(batch, len(TYPES), 4_000) for batch in log.batches()()]
+        assert any(len(b) for b in blocks) or not any(len(batch.aggregates) > 2 for batch in log.batches()())
+        folded = fold_all(PLAN, log)
+    assert folded == stored
 
 
 @pytest.mark.parametrize("cls", [OrderLines, Daily])

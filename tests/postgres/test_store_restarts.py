@@ -144,3 +144,45 @@ def test_of_a_restored_store_whose_new_rows_have_lower_transactions(own: Databas
     for _ in range(2):
         with pytest.raises(SourceChanged, match="2 events of the log are not there"):
             project.sync()
+
+
+def test_with_a_partition_that_came_and_one_that_went(own: Database, tmp_path: Path) -> None:
+    """What came with rows of former positions is taken in late; where what was read went, the error says so."""
+    own.sql("""
+        CREATE SEQUENCE drawn;
+        CREATE TABLE events (pos bigint DEFAULT nextval('drawn'), stream text, type text DEFAULT 't', part int,
+            data jsonb DEFAULT '{}') PARTITION BY LIST (part);
+        CREATE TABLE events_1 PARTITION OF events FOR VALUES IN (1);
+        CREATE TABLE "Events 2" (LIKE events INCLUDING DEFAULTS);
+        CREATE TABLE events_3 (LIKE events INCLUDING DEFAULTS);
+        INSERT INTO events (stream, part) VALUES ('a', 1);
+        INSERT INTO "Events 2" (stream, part) SELECT 'b' || n, 2 FROM generate_series(1, 3) n;
+        INSERT INTO events (stream, part) VALUES ('c', 1)""")
+    keys = {**COMMON, "position": "pos", "tail": {"rule": "gaps", "sequence": "drawn"}, "url_env": own.env}
+    project = Project(tmp_path, store=keys)
+    assert project.sync().events == 2
+    own.sql("""
+        ALTER TABLE events ATTACH PARTITION "Events 2" FOR VALUES IN (2);
+        ALTER TABLE events ATTACH PARTITION events_3 FOR VALUES IN (3)""")
+    own.server.restart()
+    assert project.sync().events == 3
+    assert positions(project) == [1, 5, 2, 3, 4]
+    # One that was replaced by a copy of itself holds what the log has.
+    own.sql("""
+        CREATE TABLE copied (LIKE events INCLUDING DEFAULTS);
+        INSERT INTO copied SELECT * FROM "Events 2";
+        ALTER TABLE events DETACH PARTITION "Events 2";
+        ALTER TABLE events ATTACH PARTITION copied FOR VALUES IN (2)""")
+    own.server.restart()
+    assert project.sync().events == 0
+    # One without rows may go.
+    own.sql("DROP TABLE events_3")
+    own.server.restart()
+    assert project.sync().events == 0
+    own.sql("ALTER TABLE events DETACH PARTITION copied")
+    own.server.restart()
+    with pytest.raises(SourceChanged, match=r"positions 2, 3, 4.* The partition public\.copied was detached"):
+        project.sync()
+    own.sql("DROP TABLE copied")
+    with pytest.raises(SourceChanged, match=r"positions 2, 3, 4.* A partition was dropped, the server was restarted"):
+        project.sync()

@@ -177,6 +177,8 @@ class StoreReading:
             changes = now.changes(was)
             if changes and log is not None:
                 same = SameStoreCheck(log, self.store, self._tail, self._mark, only)
+                if not now.is_another(was):
+                    changes = (*same.partitions(self._connection), *changes)
                 same.check(self._statement, self._arranger, self._extraction, changes)
             if now.is_another(was):
                 with translated(self._where):

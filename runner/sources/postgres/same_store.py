@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from runner.postgres import translated
 from runner.sources.postgres.order import places_in
 from runner.sources.postgres.tail.identity import COMPARED, check_tail, comparable, in_order
 from runner.sources.postgres.tenants import behind_stop
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from runner.log import Log
+    from runner.postgres import AnyConnection
     from runner.sources.postgres.arrange import Arranger
     from runner.sources.postgres.extraction import Extraction
     from runner.sources.postgres.marks import StoreMark
@@ -55,8 +57,19 @@ class SameStoreCheck:
         mark: StoreMark,
         only: Callable[[pa.RecordBatch], pa.RecordBatch] | None,
     ) -> None:
+        self._attached: set[tuple[int, ...]] = set()
         self._log, self._store, self._tail, self._mark, self._only = log, store, tail, mark, only
         self._held = set(mark.held)
+
+    def partitions(self, connection: AnyConnection) -> tuple[str, ...]:
+        """Of the same table: which partitions went, in words. Rows of those that came are to come yet.
+
+        Raises PostgresError.
+        """
+        with translated(f"[sources.{self._store.source}]"):
+            columns = self._tail.attached(connection)
+            self._attached = set(zip(*(column.tolist() for column in columns), strict=True))
+            return self._tail.detached(connection)
 
     def check(self, statement: Statement, arranger: Arranger, extraction: Extraction, changes: tuple[str, ...]) -> None:
         """Compare the last events that the log has of the store with what the store has at their places.
@@ -96,9 +109,9 @@ class SameStoreCheck:
         """Rows that were passed knowingly: the log need not have them, and they will be asked for."""
         columns = places_in(self._store, rows)
         owed = self._tail.passed(columns)
-        if self._held:
+        if known := self._held | self._attached:
             places = zip(*(column.tolist() for column in columns), strict=True)
-            owed = owed | np.array([place in self._held for place in places], np.bool_)
+            owed = owed | np.array([place in known for place in places], np.bool_)
         if self._mark.stopped:
             owed = owed | behind_stop(self._store, self._tail, rows, epoch, self._mark.stopped)
         return owed

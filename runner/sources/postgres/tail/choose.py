@@ -28,7 +28,7 @@ from runner.sources.postgres.tail.sessions import SessionsRule
 from runner.sources.postgres.tail.transactions import TransactionRule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.postgres import AnyConnection
     from runner.sources.postgres.tail.port import Known, StorePlace, Tail
@@ -132,7 +132,7 @@ class ChosenTail:
             # One snapshot for all steps would make each of them see the first one's moment.
             raise SourceError(f"{self._relation.where}: looking at the tail needs a connection in autocommit")
         with translated(self._relation.where):
-            facts = facts_of(connection, self._relation, self._config.sequence)
+            facts = self._facts(connection)
             self._choose(connection, facts)
             self._owe(self._attached(connection, facts))
             # Only now: a partition whose rows were neither owed nor known is new to the next look too.
@@ -197,18 +197,38 @@ class ChosenTail:
 
     # Partitions that come later ---------------------------------------------------------------------------------------
 
-    def _attached(self, connection: AnyConnection, facts: Facts) -> npt.NDArray[np.int64]:
-        """Rows at or below what was handed out, in partitions that are new here, that the log does not have."""
+    def attached(self, connection: AnyConnection) -> tuple[npt.NDArray[np.int64], ...]:
+        parts = [self._below(connection, partition) for partition, _ in self._new(connection, self._facts(connection))]
+        empty = [np.empty(0, np.int64)] * len(self._relation.position)
+        return tuple(np.concatenate(columns) for columns in zip(empty, *parts, strict=True))
+
+    def detached(self, connection: AnyConnection) -> tuple[str, ...]:
+        gone = sorted((self._family or set()) - set(self._facts(connection).family))
+        names = {oid: connection.execute(STATEMENTS["partition"], {"oid": oid}).fetchone() for oid in gone}
+        return tuple(
+            "a partition was dropped" if row is None else f"the partition {row[0]}.{row[1]} was detached"
+            for row in names.values()
+        )
+
+    def _facts(self, connection: AnyConnection) -> Facts:
+        return facts_of(connection, self._relation, self._config.sequence)
+
+    def _new(self, connection: AnyConnection, facts: Facts) -> Iterator[tuple[Composable, str]]:
+        """The partitions that are new here, once rows were handed out: as SQL and in words."""
         new = sorted(set(facts.family) - self._family) if self._family is not None else []
-        found = [np.empty(0, np.int64)]
         for oid in new if self._last is not None else ():
             row = connection.execute(STATEMENTS["partition"], {"oid": oid}).fetchone()
-            if row is None or row[2]:
-                continue
-            found.append(self._below(connection, Identifier(row[0], row[1]), f"{row[0]}.{row[1]}"))
+            if row is not None and not row[2]:
+                yield Identifier(row[0], row[1]), f"{row[0]}.{row[1]}"
+
+    def _attached(self, connection: AnyConnection, facts: Facts) -> npt.NDArray[np.int64]:
+        """Rows at or below what was handed out, in partitions that are new here, that the log does not have."""
+        found = [np.empty(0, np.int64)]
+        found += [self._missed(self._below(connection, new), name) for new, name in self._new(connection, facts)]
         return np.unique(np.concatenate(found))
 
-    def _below(self, connection: AnyConnection, partition: Composable, name: str) -> npt.NDArray[np.int64]:
+    def _below(self, connection: AnyConnection, partition: Composable) -> list[npt.NDArray[np.int64]]:
+        """The columns of the order of a partition's rows at or below what was handed out."""
         r = self._relation
         assert self._last is not None
         query = STATEMENTS["below"].format(
@@ -220,10 +240,11 @@ class ChosenTail:
             upto=r.value(self._last),
         )
         rows = connection.execute(query).fetchall()
-        there = [np.array(column, np.int64) for column in zip(*rows, strict=True)]
-        if not there:
-            return np.empty(0, np.int64)
-        # What was passed knowingly is asked for anyway.
+        return [np.array([row[i] for row in rows], np.int64) for i in range(len(r.position))]
+
+    def _missed(self, there: list[npt.NDArray[np.int64]], name: str) -> npt.NDArray[np.int64]:
+        """Of a new partition's rows: the positions that the log does not have and that are not asked for anyway."""
+        r = self._relation
         rest = np.unique(there[-1][~self.passed(there)])
         if self._known is not None and len(rest):
             rest = np.setdiff1d(rest, self._known(int(rest[0]), int(rest[-1])), assume_unique=True)

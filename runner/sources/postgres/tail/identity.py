@@ -7,7 +7,9 @@ compared with the store before anything is read: the last events of the log must
 others between them.
 
 - They agree: reading goes on. Where the server, the database or the table is another one (a restored dump, a copy), its
-  transaction ids begin anew, a new epoch (``Tail.new_life``).
+  transaction ids begin anew, a new epoch (``Tail.new_life``). Rows of partitions that came since are no difference: the
+  next look takes in those that were not read (``choose``). Rows of partitions that went are missing, and the error
+  names these.
 - They do not: the sync stops and names the positions. The log is not cut: read models were made of it, and which of the
   two is right only people can tell.
 """

@@ -253,6 +253,15 @@ class Tail(Protocol):
     def passed(self, columns: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
         """Which of some places were passed by knowingly: rows there will be asked for later."""
 
+    def attached(self, connection: AnyConnection) -> tuple[npt.NDArray[np.int64], ...]:
+        """The columns of the order of rows at or below what was handed out, in partitions that came since the mark.
+
+        The next look asks for those of them that the log does not have. Raises PostgresError.
+        """
+
+    def detached(self, connection: AnyConnection) -> tuple[str, ...]:
+        """In words: the partitions that the mark knows and that are no part of the table now. Raises PostgresError."""
+
     def new_life(self, connection: AnyConnection) -> None:
         """Say that the store was restored or copied (``identity``): transaction ids begin anew, notes mean nothing."""
 
