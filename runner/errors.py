@@ -290,6 +290,10 @@ class JobError(RunnerError):
     """A run cannot start, go on or be found."""
 
 
+class NotResumable(JobError):
+    """The run that did not finish is none that this one could go on with."""
+
+
 class EngineError(RunnerError):
     """The workers cannot do their part."""
 

@@ -78,7 +78,7 @@ def step_done(session: Session, line: Sequence[str]) -> StepEnd:
         if session.debug:
             raise
         code = report_error(error, as_json=False)
-        return StepEnd(code, f"{name}: {described_error(error)}")
+        return StepEnd(code, f"{name}: {described_error(error)}", type(error).__name__)
     if isinstance(code, int) and code:
         return StepEnd(code, f"{name}: {MEANINGS.get(code, 'it failed')}")
     return StepEnd()

@@ -79,3 +79,13 @@ def test_a_file_and_a_push_at_the_end_of_a_run(built: Project, tmp_path: Path) -
     assert path == "/metrics/job/runner_rebuild"
     assert line in body
     assert not later, "a command that was refused before it began overwrote what the run told"
+
+
+def test_no_port_whatever_runner_toml_says(built: Project) -> None:
+    toml = built.root / "runner.toml"
+    with HTTPServer(("0.0.0.0", 0), BaseHTTPRequestHandler) as taken:
+        toml.write_text(toml.read_text() + f"\n[metrics]\nport = {taken.server_port}\n")
+        built.run("sync", code=2)
+        built.run("sync", "--metrics-port", "none")
+    assert "metrics:" not in built.err
+    assert "--metrics-port" in built.run("sync", "--metrics-port", "no", code=2) + built.err

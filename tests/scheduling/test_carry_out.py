@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +18,7 @@ from runner.cli import app
 from runner.cli.options import Session
 from runner.cli.schedule_steps import step_done
 from runner.errors import ConfigError, JobError
+from runner.jobs.records.ledger import Ledger
 from runner.jobs.scheduling import carry_out as module
 from runner.jobs.scheduling.carry_out import StepEnd, carry_out
 from runner.jobs.scheduling.clock import WallClock
@@ -98,7 +101,7 @@ def test_an_occurrence_gives_the_same_bytes_again(shop: Shop) -> None:
     assert runs.totals()[1] == {"total": [11, 22]}
     runs.of("2026-11-29")
     assert runs.totals() == of_29
-    assert runs.lines[-1] == "rebuild --all --prove 0 --to 2"
+    assert runs.lines[-1] == "rebuild --all --prove 0 --to 2"  # the first run's failure: a later one succeeded
 
 
 def test_a_pin_of_another_log_or_time_is_made_anew_and_one_beyond_the_log_is_told(shop: Shop) -> None:
@@ -130,6 +133,28 @@ def test_a_step_that_fails_ends_the_run_with_its_code_and_line(shop: Shop) -> No
     assert bad.error.startswith("sync: ")
     assert runs.lines == ["sync"]
     (shop.root / "events.ndjson").unlink()
+
+
+def test_a_rebuild_that_was_begun_is_gone_on_with_or_begins_anew(shop: Shop) -> None:
+    runs, dies = Runs(shop), StepEnd(9, "workers are gone")
+    shop.append(("a", "2026-11-28T10:00:00Z", 1), ("b", "2026-11-28T10:00:00Z", 2))
+    runs.of("2026-11-29", lambda line: dies if line[0] == "rebuild" else runs.step(line))
+    crash = "import os; os.environ['RUNNER_CRASH_AT'] = 'rebuild.4'; from runner.cli import main; main()"
+    subprocess.run([sys.executable, "-c", crash, "rebuild", "--all", "--to", "2"], check=False, capture_output=True)
+    assert runs.of("2026-11-29").state == "succeeded"
+    assert runs.lines[-1] == "rebuild --all --prove 0 --to 2 --resume"
+    with Ledger(runs.config.state.path / "jobs.sqlite") as ledger:
+        done, killed = ledger.jobs(limit=2, what="rebuild")
+        assert (done.resumes, killed.state) == (killed.id, "died")
+    runs.of("2026-11-29")  # it succeeded: nothing to go on with
+    assert runs.lines[-1] == "rebuild --all --prove 0 --to 2"
+    runs.of("2026-11-29", lambda _line: dies)
+
+    def not_resumable(line: Sequence[str]) -> StepEnd:
+        return StepEnd(1, "changed since", "NotResumable") if line[-1] == "--resume" else runs.step(line)
+
+    assert runs.of("2026-11-29", not_resumable).state == "succeeded"
+    assert runs.lines[-1] == "rebuild --all --prove 0 --to 2"
 
 
 def test_an_interrupted_run_is_stopped_and_one_given_up_does_not_begin(shop: Shop) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from runner.errors import JobError
+from runner.errors import NotResumable
 from runner.jobs.folding.catch_up import Base, fold_since
 from runner.jobs.folding.merging import merge_partials
 from runner.jobs.folding.partition import FoldTask, partial_target
@@ -93,7 +93,7 @@ def rebuild(
 
     engine, workers, address: None and 0 are what runner.toml says. to: up to which place (``Log.cut_at``); None: all.
     resume: go on with the last run of the same projections that did not finish. With nothing to go on with it begins,
-    and says so; where the run that did not finish was of other projections too, JobError names it.
+    and says so; where the run that did not finish was of other projections too, NotResumable names it.
     prove: how many aggregates the plain twin folds again before the switch, "all" or 0. part_of: the job that this one
     works for, for the ledger. writers: how to get past an application that writes the tables in Postgres too.
     compare: with the application's tables ([compare.NAME]) before the switch, which a difference stops (RowsDiffer).
@@ -115,7 +115,7 @@ def rebuild(
         options |= {name: True for name, wanted in (("compare", compare), ("dry_run", dry_run)) if wanted}
         job = new_job("rebuild", log, plan, cut, options)
         if former is not None and (reasons := former.differs_from(job)):
-            raise JobError(
+            raise NotResumable(
                 f"job {former.id} cannot be resumed: {'; '.join(reasons)}", hint="run it again without --resume"
             )
         run = stack.enter_context(recorded(ledger, job, listener, resumes=former.id if former else ""))
@@ -138,13 +138,14 @@ def rebuild(
 
 
 def _unfinished(ledger: Ledger, definitions: Sequence[ProjectionDefinition]) -> Job | None:
-    """The run to go on with. Raises JobError where the one that has these projections' partitions was of others too."""
+    """The run to go on with. Raises NotResumable where the one that has these projections' partitions was of
+    others too."""
     names = sorted(d.name for d in definitions)
     former = ledger.last_unfinished("rebuild", tuple(names))
     if former is None or sorted(former.projections) == names:
         return former
     theirs = " ".join(former.projections)
-    raise JobError(
+    raise NotResumable(
         f"job {former.id}, which did not finish, was a rebuild of {', '.join(former.projections)}: "
         f"its {former.partitions_done} finished partitions are of those together",
         hint=f"`runner rebuild {theirs} --resume` does the rest of it; without --resume {' '.join(names)} begins anew",

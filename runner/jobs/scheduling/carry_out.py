@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from runner.errors import ConfigError, JobError, RunnerError
+from runner.errors import ConfigError, JobError, NotResumable, RunnerError
 from runner.jobs.records.owner import Owner
 from runner.jobs.scheduling.state import Pin, ScheduleState, directory_of
 from runner.jobs.scheduling.times import as_of_time, place_before
@@ -31,16 +31,19 @@ __all__ = ["StepEnd", "carry_out", "entry_named", "is_locked"]
 
 TURNS = {"sync": "log", "compact": "log", "compare": "log", "update": "update", "rebuild": "rebuild"}
 """What a step needs for itself alone."""
+EARLIER = 50
+"""Runs of an entry that are looked through for one that was begun."""
 BUSY_SECONDS = 5.0
 """The entry's lock may be looked at by somebody for a moment; a run has it for longer."""
 
 
 @dataclass(frozen=True)
 class StepEnd:
-    """exit_code: of the command; error: its line, "" where it succeeded."""
+    """exit_code: of the command; error: its line, and kind the error's class, "" where it succeeded."""
 
     exit_code: int = 0
     error: str = ""
+    kind: str = ""
 
 
 def entry_named(config: Config, name: str) -> ScheduleConfig:
@@ -93,15 +96,27 @@ def _steps(
     say: Callable[[str], None],
 ) -> StepEnd:
     for words in entry.run:
-        line = list(words)
+        lines = [list(words)]
         if entry.as_of and words[0] in ("rebuild", "update"):
-            line += ["--to", str(_pinned(config, state, entry, run.occurrence, say))]
-        say(f"step: runner {' '.join(line)}")
+            lines[0] += ["--to", str(_pinned(config, state, entry, run.occurrence, say))]
+            if words[0] == "rebuild" and "--dry-run" not in words and _was_begun(state, run):
+                # To the same position: partitions that are done are as this run would make them.
+                lines.insert(0, [*lines[0], "--resume"])
         with _turn(config, words[0], say):
-            end = step(line)
+            for line in lines:
+                say(f"step: runner {' '.join(line)}")
+                end = step(line)
+                if end.kind != NotResumable.__name__:
+                    break
         if end.exit_code:
             return end
     return StepEnd()
+
+
+def _was_begun(state: ScheduleState, run: EntryRun) -> bool:
+    """Whether the last run of the occurrence before this one did not succeed."""
+    before = [one for one in state.runs(run.entry, EARLIER) if one.occurrence == run.occurrence and one.id < run.id]
+    return bool(before) and before[0].state != "succeeded"
 
 
 def _pinned(
