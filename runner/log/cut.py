@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from runner.errors import ConfigError
+from runner.log.arrival import NO_TIME
 from runner.log.manifest import Manifest, Segment
 from runner.log.streams import EventRows
 from runner.positions import Cut, Position, SourcePosition
 
-__all__ = ["cut_at"]
+__all__ = ["cut_at", "left_out"]
 
 AllRows = Callable[[Segment], Iterator[EventRows]]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,6 +40,18 @@ def cut_at(manifest: Manifest, rows: AllRows, place: int | datetime | str | tupl
         extent = f"the log has positions 1 to {manifest.last_position:,}"
         raise ConfigError(f"--to {cut.asked}: nothing of the log lies up to it", hint=extent)
     return cut
+
+
+def left_out(manifest: Manifest, rows: AllRows, cut: Cut) -> int:
+    """How many events a cut by time leaves out that were recorded up to the time: they came behind a later one."""
+    assert cut.recorded_at is not None
+    limit = (cut.recorded_at - _EPOCH) // timedelta(microseconds=1)
+    found = 0
+    for segment in manifest.segments:
+        for each in rows(segment) if segment.last > cut.position else ():
+            recorded = each.header["recorded_at"][each.header["position"] > cut.position]
+            found += int(((recorded <= limit) & (recorded != NO_TIME)).sum())
+    return found
 
 
 def _cut(manifest: Manifest, rows: AllRows, place: int | datetime | tuple[str, SourcePosition]) -> Cut:

@@ -11,7 +11,7 @@ import numpy as np
 from runner.errors import LogError
 from runner.log.arrival import NO_TIME
 from runner.log.columns import column_digest, read_column
-from runner.log.cut import cut_at
+from runner.log.cut import cut_at, left_out
 from runner.log.identity import identity_hash, partition_of
 from runner.log.places import number_parts, numbers_of, places_of, positions_between
 from runner.log.storage import storage_of
@@ -234,6 +234,10 @@ class Log:
         for a place before the first event of a log that has some.
         """
         return cut_at(self.manifest, self._all_rows, place)
+
+    def left_out(self, cut: Cut) -> int:
+        """How many events a cut by time leaves out that were recorded up to it: they came behind a later one."""
+        return left_out(self.manifest, self._all_rows, cut)
 
     def places(self, source: str, since: int = START) -> pa.Table:
         """Where a source's events behind ``since`` stood in it (``places.PLACES_SCHEMA``), ascending by position."""

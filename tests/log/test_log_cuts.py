@@ -34,6 +34,7 @@ def test_cut_by_time_is_the_first_event_behind_it(events, limit, segment) -> Non
                 return
             cut = log.cut_at(asked)
             assert cut.position == (behind[0] if behind else len(events))
+            assert log.left_out(cut) == sum(t is not None and t <= limit for _, t in events[cut.position :])
             assert len(cases.raw_rows(log, 0, cut.position)) == cut.position
 
 

@@ -99,9 +99,20 @@ def test_an_occurrence_gives_the_same_bytes_again(shop: Shop) -> None:
     assert of_29[1] == {"total": [1, 2]}
     runs.of("2026-11-30")
     assert runs.totals()[1] == {"total": [11, 22]}
+    assert not any("left out" in line and "events recorded before" in line for line in runs.said)
     runs.of("2026-11-29")
     assert runs.totals() == of_29
     assert runs.lines[-1] == "rebuild --all --prove 0 --to 2"  # the first run's failure: a later one succeeded
+
+
+def test_what_was_recorded_before_but_stands_behind_is_counted(shop: Shop) -> None:
+    runs = Runs(shop)
+    for name, at in (("a", "2026-11-28T10:00:00Z"), ("a", "2026-11-29T10:00:00Z"), ("b", "2026-11-28T11:00:00Z")):
+        shop.append((name, at, 1))
+    runs.of("2026-11-29")
+    assert runs.lines[-1].endswith("--to 1")
+    assert any(line.startswith("note: 1 events recorded before 2026-11-28T23:00:00+00:00 stand") for line in runs.said)
+    assert (shop.root / "state").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_pin_of_another_log_or_time_is_made_anew_and_one_beyond_the_log_is_told(shop: Shop) -> None:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from runner.errors import ConfigError, JobError, NotResumable, RunnerError
 from runner.jobs.records.owner import Owner
-from runner.jobs.scheduling.state import Pin, ScheduleState, directory_of
+from runner.jobs.scheduling.state import Pin, ScheduleState, made_directory
 from runner.jobs.scheduling.times import as_of_time, place_before
 
 if TYPE_CHECKING:
@@ -146,6 +146,11 @@ def _pinned(
         cut = log.cut_at(place_before(time))
         if cut.position == log.last_position:
             say(f"note: the log has no event recorded since {time.isoformat()}; what comes later of before is left out")
+        if left_out := log.left_out(cut):
+            say(
+                f"note: {left_out:,} events recorded before {time.isoformat()} stand in the log behind one recorded "
+                "since, and are left out"
+            )
         state.set_pin(entry.name, occurrence, Pin(time, log.manifest.log_id, cut.position))
         return cut.position
 
@@ -190,6 +195,4 @@ def _turn(config: Config, command: str, say: Callable[[str], None]) -> AbstractC
 
 
 def _lock(config: Config, name: str) -> FileLock:
-    directory = directory_of(config) / "locks"
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return FileLock(directory / f"{name}.lock")
+    return FileLock(made_directory(config, "locks") / f"{name}.lock")

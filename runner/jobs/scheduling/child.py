@@ -11,16 +11,16 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
 from runner.errors import JobError
-from runner.jobs.scheduling.state import directory_of
+from runner.jobs.scheduling.state import directory_of, made_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from runner.config import Config
 
@@ -48,7 +48,7 @@ class Process(Protocol):
         """Ask it to end, as Ctrl-C does."""
 
     def kill(self) -> None:
-        """End it and all that it started."""
+        """End it and all that it started; it may take a moment, or for ever where a disk hangs."""
 
     def close(self) -> None: ...
 
@@ -92,8 +92,6 @@ class Child:
         for process in below:
             with suppress(psutil.Error):
                 process.kill()
-        if self._popen is not None:
-            self._popen.wait()
 
     def close(self) -> None:
         os.close(self._handle)
@@ -101,13 +99,15 @@ class Child:
 
 def started(config: Config, entry: str, run_id: int, *, to_file: bool) -> Child:
     """Start the process of a run. to_file: what it says goes to ``output_of`` instead of here. Raises JobError."""
-    line = [sys.executable, "-m", "runner", "schedule", "carry-out", str(run_id), "--config", str(config.file)]
+    # Where modules of the working directory do not count here (started by the command `runner`), they do not there.
+    path = [] if "" in sys.path or str(Path.cwd()) in sys.path else ["-P"]
+    line = [sys.executable, *path, "-m", "runner", "schedule", "carry-out", str(run_id), "--config", str(config.file)]
     line += ["--env", config.env] if config.env else []
     try:
         if not to_file:
             return _started(line, None)
         file = output_of(config, entry, run_id)
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made_directory(config, "output", entry)
         with file.open("wb") as stream:
             child = _started(line, stream.fileno())
     except OSError as error:

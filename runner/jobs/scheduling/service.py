@@ -18,7 +18,7 @@ from runner.jobs.records.owner import Owner
 from runner.jobs.scheduling.carry_out import is_locked
 from runner.jobs.scheduling.child import adopted, started
 from runner.jobs.scheduling.plan import plan
-from runner.jobs.scheduling.state import directory_of
+from runner.jobs.scheduling.state import made_directory
 from runner.jobs.scheduling.times import next_due
 from runner.jobs.scheduling.watched import Watched, told_died
 from runner.stats import EntryMissed, EntryRan, EntryStands, Noted, ignore
@@ -44,9 +44,7 @@ HEALTHY = 60.0
 
 def scheduler_lock(config: Config) -> FileLock:
     """Held by the one scheduler of a project; taken. Raises JobError where there is one."""
-    directory = directory_of(config) / "locks"
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = FileLock(directory / "scheduler.lock")
+    lock = FileLock(made_directory(config, "locks") / "scheduler.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from runner.errors import JobError
 from runner.jobs.records.owner import Owner
 from runner.jobs.records.sqlite_file import SqliteFile
 from runner.jobs.scheduling.plan import EntryState, Unfinished
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from runner.config import Config, ScheduleConfig
     from runner.jobs.scheduling.plan import RunEnd
 
-__all__ = ["EntryRun", "Pin", "ScheduleState", "directory_of"]
+__all__ = ["EntryRun", "Pin", "ScheduleState", "directory_of", "made_directory"]
 
 KEPT = 1_000
 """So many lines of an entry stay. Pins stay all: they are what the same bytes again rest on."""
@@ -64,12 +65,29 @@ def directory_of(config: Config) -> Path:
     return config.state.path / "schedule"
 
 
+def made_directory(config: Config, *below: str) -> Path:
+    """A directory there, made for its owner only as all above it in the state directory. Raises JobError."""
+    directory = config.state.path
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("schedule", *below):
+            directory /= name
+            directory.mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise JobError(
+            f"{directory} cannot be made: {error.strerror}", hint="[state] path names another place"
+        ) from None
+    return directory
+
+
 class ScheduleState(SqliteFile):
     """The file of one project. ``now`` is always the caller's clock."""
 
     def __init__(self, config: Config, *, read_only: bool = False) -> None:
         sql = statements("runner.jobs.scheduling", "state.sql")
         migrations = statements("runner.jobs.scheduling", "state_schema.sql")
+        if not read_only:
+            made_directory(config)
         super().__init__(
             directory_of(config) / "schedule.sqlite",
             "the scheduler's state",

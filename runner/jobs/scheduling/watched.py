@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Watched", "told_died"]
 
+KILLED_LOOK = 1.0
+"""Seconds until one that was killed and is still there is killed again."""
 _WHY = {"stop": "the scheduler stops", "limit": "it took longer than its limit"}
 
 
@@ -61,6 +63,7 @@ class Watched:
         if self.asked and (hurry or now >= self.kill_at):
             self.tell(Noted(f"{self.run.entry}: killed"))
             self.process.kill()
+            return KILLED_LOOK
         ends = self.kill_at if self.asked else self.until
         assert ends is not None  # without a limit, and not asked, it has been left above
         return max(0.0, ends - now)
