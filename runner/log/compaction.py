@@ -72,7 +72,7 @@ def compact(writer: LogWriter, listener: Listener, limits: Limits) -> int:
     merged: dict[str, Segment] = {}
     try:
         for group in groups:
-            segment = _Merge(writer, store, group, writer.new_segment_id(len(merged))).write()
+            segment = _Merge(writer, store, group, writer.new_segment_id()).write()
             merged[group[0].id] = segment
             _compare(segment, group)
         reached("compact.1")

@@ -55,6 +55,7 @@ class LogWriter:
     def __init__(self, writing: Writing, manifest: Manifest, published: str, room: Room) -> None:
         self.manifest = manifest
         self._writing = writing
+        self._named = 0
         self._published = published
         self._room = room
         self._gathered: Gathered | None = None
@@ -202,7 +203,7 @@ class LogWriter:
         segment = build_segment(
             self._gathered,
             directory=self.directory,
-            segment_id=self.new_segment_id(len(self._pending)),
+            segment_id=self.new_segment_id(),
             first=before[-1].last + 1 if before else 1,
             source=(self._source_code(self._of().name), self._of().name),
             heads=[self._heads_of(s) for s in before],
@@ -217,16 +218,17 @@ class LogWriter:
             self._heads[segment.id] = SegmentHeads(self._writing.container(segment.events_file, verify=True))
         return self._heads[segment.id]
 
-    def new_segment_id(self, serial: int = 0) -> str:
-        """A name that no other segment had: the manifest that will publish it, and the writer's tag."""
-        return f"{self._naming()}-{serial:04d}"
+    def new_segment_id(self) -> str:
+        """A name that no other segment had: the manifest that will publish it, the writer's tag, a number.
+
+        No two are alike, also where what had the first was dropped: it may be published without our knowing it.
+        """
+        self._named += 1
+        return f"{self.manifest.number + 1:08d}-{self._writing.tag}-{self._named - 1:04d}"
 
     def new_column_name(self, segment: Segment, digest: str) -> str:
         """The name of a sidecar's file: of its segment, its column, and as above."""
-        return f"{segment.id}.{digest}.{self._naming()}.col"
-
-    def _naming(self) -> str:
-        return f"{self.manifest.number + 1:08d}-{self._writing.tag}"
+        return f"{segment.id}.{digest}.{self.new_segment_id()}.col"
 
     @contextlib.contextmanager
     def _dropping_on_error(self) -> Iterator[None]:

@@ -4,10 +4,14 @@ was."""
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import log_cases as cases
 
 from runner.log import LogWriter, Room
+
+if TYPE_CHECKING:
+    from runner.config import ObjectStorePath
 
 LOTS = [
     cases.numbered(
@@ -21,7 +25,7 @@ LOTS = [
 ]
 
 
-def main(path: str) -> None:
+def main(path: str | ObjectStorePath) -> None:
     with LogWriter.open(path, partitions=4, room=Room(events=3, whole_below=2)) as writer:
         for lot in LOTS[writer.mark("s") or 0 :]:
             writer.append("s", cases.arrival(lot))

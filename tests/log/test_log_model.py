@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from itertools import count
 from pathlib import Path
 
 import log_cases as cases
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.config import ObjectStorePath
 from runner.errors import LogError
 from runner.log import Log, LogWriter, Room, audit
 
@@ -23,7 +25,7 @@ def sync(writer: LogWriter, rows: list[cases.Row]) -> None:
 appends = st.lists(st.lists(cases.rows(), min_size=1, max_size=30), min_size=1, max_size=5)
 
 
-@given(
+histories = given(
     commits=st.lists(appends, min_size=1, max_size=4),
     compact_after=st.sets(st.integers(0, 3)),
     columns_after=st.sets(st.integers(0, 3)),
@@ -34,38 +36,58 @@ appends = st.lists(st.lists(cases.rows(), min_size=1, max_size=30), min_size=1, 
     cut=st.tuples(st.integers(0, 200), st.integers(0, 200)),
     encoded=st.booleans(),
 )
+_numbers = count()
+
+
+@histories
 @settings(max_examples=30, deadline=None)
-def test_log_holds_what_the_model_holds(commits, compact_after, columns_after, room, partitions, cut, encoded) -> None:
-    model = cases.Model(10**9)
+def test_log_holds_what_the_model_holds(**history) -> None:
     with cases.scratch() as folder:
         path = Path(folder) / "log"
-        for k, lots in enumerate(commits):
-            source = f"source-{k % 2}"
-            with LogWriter.open(path, partitions=partitions, room=room) as writer:
-                for lot in lots:
-                    writer.append(source, cases.arrival(cases.numbered(lot), encoded=encoded))
-                assert writer.commit(source, {"k": k}) == len(model.rows) + sum(map(len, lots))
-                assert model.commit(source, [r for lot in lots for r in cases.numbered(lot)])
-                if k in columns_after:
-                    writer.ensure_columns(cases.COLUMNS)
-                if k in compact_after:
-                    writer.compact()
-                    assert len(writer.manifest.segments) == 1
-        with LogWriter.open(path) as writer:
-            assert writer.manifest.partitions == partitions
-            assert writer.mark("source-0") == {"k": (len(commits) - 1) // 2 * 2}
-            writer.ensure_columns(cases.COLUMNS)
-            assert writer.ensure_columns(cases.COLUMNS) == 0
-        with Log.open(path) as log:
-            assert log.missing_columns(cases.COLUMNS) == ()
-            assert log.events == log.last_position == len(model.rows)
-            counts = Counter(r.type for r in model.rows)
-            assert log.counts == dict(counts)
-            cases.check(log, model, cases.COLUMNS)
-            cases.check(log, model, cases.COLUMNS, since=min(cut), to=max(cut))
-            assert audit(log).findings == ()
-            named = log.manifest.files()
-        assert {p.name for p in (path / "segments").iterdir()} == named
+        holds_what_the_model_holds(path, lambda: {p.name for p in (path / "segments").iterdir()}, **history)
+
+
+@histories
+@settings(max_examples=8, deadline=None)
+def test_log_among_objects_holds_what_the_model_holds(**history) -> None:
+    """In this process's memory, by the client, cache and lease of any object store."""
+    with cases.scratch() as folder:
+        path = ObjectStorePath(f"memory://model/{next(_numbers)}", Path(folder))
+        holds_what_the_model_holds(path, None, **history)
+
+
+def holds_what_the_model_holds(
+    path, files, *, commits, compact_after, columns_after, room, partitions, cut, encoded
+) -> None:
+    """files: those in ``segments/`` at the end, None where what was compacted away stays for readers."""
+    model = cases.Model(10**9)
+    for k, lots in enumerate(commits):
+        source = f"source-{k % 2}"
+        with LogWriter.open(path, partitions=partitions, room=room) as writer:
+            for lot in lots:
+                writer.append(source, cases.arrival(cases.numbered(lot), encoded=encoded))
+            assert writer.commit(source, {"k": k}) == len(model.rows) + sum(map(len, lots))
+            assert model.commit(source, [r for lot in lots for r in cases.numbered(lot)])
+            if k in columns_after:
+                writer.ensure_columns(cases.COLUMNS)
+            if k in compact_after:
+                writer.compact()
+                assert len(writer.manifest.segments) == 1
+    with LogWriter.open(path) as writer:
+        assert writer.manifest.partitions == partitions
+        assert writer.mark("source-0") == {"k": (len(commits) - 1) // 2 * 2}
+        writer.ensure_columns(cases.COLUMNS)
+        assert writer.ensure_columns(cases.COLUMNS) == 0
+    with Log.open(path) as log:
+        assert log.missing_columns(cases.COLUMNS) == ()
+        assert log.events == log.last_position == len(model.rows)
+        counts = Counter(r.type for r in model.rows)
+        assert log.counts == dict(counts)
+        cases.check(log, model, cases.COLUMNS)
+        cases.check(log, model, cases.COLUMNS, since=min(cut), to=max(cut))
+        assert audit(log).findings == ()
+        named = log.manifest.files()
+    assert files is None or files() == named
 
 
 @given(

@@ -57,7 +57,7 @@ def file_number(name: str) -> int:
     """The number of the manifest that first names a file of this name; 0 where the name says none.
 
     ``<number>-<tag>-<serial>.events``, ``.raw``, ``.<column>.col`` of one commit;
-    ``<segment>.<column>.<number>-<tag>.col`` of a column that was added later.
+    ``<segment>.<column>.<number>-<tag>-<serial>.col`` of a column that was added later.
     """
     parts = name.split(".")
     number = (parts[2] if len(parts) == 4 else parts[0]).split("-")[0]
