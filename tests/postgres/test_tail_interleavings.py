@@ -256,9 +256,6 @@ def test_a_snapshot_from_before_the_look_is_caught(database: Database, monkeypat
 
 
 def _caught(database: Database, reader: type[Reader], rule: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    # The rule's own class is asked for its methods by the tail around it.
-    if rule == "xid":
-        monkeypatch.setattr(choose, "TransactionRule", choose._RULES["xid"])
     caught = []
     for scenario in SCENARIOS:
         try:

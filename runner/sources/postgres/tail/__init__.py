@@ -16,6 +16,7 @@ from runner.sources.postgres.tail.port import (
     StorePlace,
     Tail,
     TailConfig,
+    Unread,
 )
 
-__all__ = ["Holder", "Known", "Relation", "Settled", "Span", "StorePlace", "Tail", "TailConfig"]
+__all__ = ["Holder", "Known", "Relation", "Settled", "Span", "StorePlace", "Tail", "TailConfig", "Unread"]

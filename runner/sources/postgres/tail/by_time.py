@@ -26,10 +26,11 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from runner.sources.postgres.tail.facts import STATEMENTS, newest
 from runner.sources.postgres.tail.port import Holder, Settled
+from runner.sources.postgres.tail.rule import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,15 +45,17 @@ WINDOWS = (64, 1024, 16_384, 65_536, 65_536)
 NOTES = 256
 
 
-class TimeRule:
+class TimeRule(Rule):
     """The watermark by time. Open gaps are kept by ``choose``, for they outlive a change of the rule."""
 
-    kind: Literal["exact", "by time"] = "by time"
+    name = "time"
+    kind = "by time"
+    passes_gaps = True
 
     def __init__(
         self, relation: Relation, config: TailConfig, state: Mapping[str, Any], clock: Callable[[], datetime]
     ) -> None:
-        self._relation, self._config, self._clock = relation, config, clock
+        super().__init__(relation, config, state, clock)
         upto = state.get("upto")
         self._upto: StorePlace | None = None if upto is None else tuple(upto)
         self._notes: deque[tuple[StorePlace, datetime]] = deque(
@@ -63,6 +66,14 @@ class TimeRule:
     def words(self) -> str:
         grace, days = self._config.grace.total_seconds(), self._config.window.days
         return f"by time: a gap is passed after {grace:g} s and asked for again for {days} days"
+
+    @classmethod
+    def state_behind(cls, last: int | None) -> dict[str, Any]:
+        return {"upto": None if last is None else (last,)}
+
+    def unseen(self, connection: AnyConnection, facts: Facts) -> str:
+        """It asks for no writers."""
+        return ""
 
     def look(self, connection: AnyConnection, facts: Facts) -> Settled:
         seen = newest(connection, self._relation)

@@ -17,12 +17,11 @@ import numpy.typing as npt
 
 from runner.errors import ConfigError, SourceChanged, SourceError
 from runner.postgres import SQL, Composable, Identifier, TransactionStatus, translated
-from runner.postgres import Literal as Value
 from runner.sources.postgres.tail.by_time import TimeRule
 from runner.sources.postgres.tail.facts import STATEMENTS, Facts, facts_of
 from runner.sources.postgres.tail.fence import FenceRule
 from runner.sources.postgres.tail.gaps import NO_TIME, OpenGaps, positions_of, ranges_of
-from runner.sources.postgres.tail.port import Relation, Settled, Span, TailConfig
+from runner.sources.postgres.tail.port import Relation, Settled, Span, TailConfig, Unread
 from runner.sources.postgres.tail.serialised import SerialisedRule
 from runner.sources.postgres.tail.sessions import SessionsRule
 from runner.sources.postgres.tail.transactions import TransactionRule
@@ -32,19 +31,13 @@ if TYPE_CHECKING:
 
     from runner.postgres import AnyConnection
     from runner.sources.postgres.tail.port import Known, StorePlace, Tail
+    from runner.sources.postgres.tail.rule import Rule
 
-__all__ = ["ChosenTail", "tail_for", "utc_now"]
+__all__ = ["ChosenTail", "tail_for", "unread_of", "utc_now"]
 
-_Rule = TransactionRule | FenceRule | SessionsRule | SerialisedRule | TimeRule
-_RULES: Mapping[str, Callable[..., _Rule]] = {
-    "xid": TransactionRule,
-    "gaps": FenceRule,
-    "sessions": SessionsRule,
-    "serialised": SerialisedRule,
-    "time": TimeRule,
+_RULES: Mapping[str, type[Rule]] = {
+    rule.name: rule for rule in (TransactionRule, FenceRule, SessionsRule, SerialisedRule, TimeRule)
 }
-_BEHIND = 10_000
-"""Positions that one condition lists."""
 
 
 def utc_now() -> datetime:
@@ -67,17 +60,17 @@ def tail_for(
         raise ConfigError(
             f"{relation.where}: no tail rule is called {rule.rule!r}", hint=f"there is {', '.join(_RULES)}"
         )
-    columns = len(relation.position)
-    if rule.rule == "xid" and columns != 2:
-        raise ConfigError(f"{relation.where}: tail = \"xid\" orders by the transaction's column and the position's")
-    if rule.rule in ("gaps", "sessions") and columns != 1:
-        raise ConfigError(
-            f'{relation.where}: tail = "{rule.rule}" needs one column that a sequence fills, and two order the rows',
-            hint='set tail = "xid" where one of them is the writing transaction, else "serialised" or "time"',
-        )
-    if rule.rule == "xid" and not relation.types:
-        relation = replace(relation, types=("xid8", "int8"))
+    relation = _RULES[rule.rule].relation_of(relation)
     return ChosenTail(rule, relation, mark, clock or utc_now, known)
+
+
+def unread_of(mark: Any) -> Unread:
+    """What a tail's mark knows to be still to come."""
+    mark = mark or {}
+    rule = _RULES.get(mark.get("rule", ""))
+    found = Unread() if rule is None else rule.unread_in(mark.get("state") or {})
+    gaps, owed = OpenGaps(mark.get("gaps")).first.tolist(), mark.get("owed", ())
+    return replace(found, gaps=tuple(gaps), late=tuple(first for first, _ in owed))
 
 
 class ChosenTail:
@@ -109,7 +102,7 @@ class ChosenTail:
             mark = {}
         self._rule = self._make(self._name, mark.get("state", {}))
 
-    def _make(self, name: str, state: Mapping[str, Any]) -> _Rule:
+    def _make(self, name: str, state: Mapping[str, Any]) -> Rule:
         return _RULES[name](self._relation, self._config, state, self._clock)
 
     @property
@@ -155,29 +148,12 @@ class ChosenTail:
 
     def _choose(self, connection: AnyConnection, facts: Facts) -> None:
         """By time where the writers cannot be seen from here; the rule asked for again once they can."""
-        self._reason = ""
-        if facts.standby and self._config.rule in ("gaps", "sessions"):
-            self._reason = "the server is a standby, which does not show the locks of the writers"
-        elif facts.subscribed and self._config.rule == "xid":
-            raise SourceError(
-                f"{self._relation.where}: {self._relation.label} is filled by logical replication, not in the "
-                "order of the publisher's transaction ids",
-                hint='read from the publisher, or set tail = "time" and position to the position\'s column alone',
-            )
-        elif facts.subscribed and self._config.rule != "time":
-            self._reason = "the rows come by logical replication, without their writers"
-        elif self._config.rule in ("gaps", "sessions") and self._fence().copied(connection, facts):
-            self._reason = "the newest position was not drawn from the column's sequence: the table is a copy"
+        asked = self._rule if self._name == self._config.rule else self._make(self._config.rule, {})
+        self._reason = asked.unseen(connection, facts)
         name = "time" if self._reason else self._config.rule
         if name != self._name:
-            last = None if self._last is None else (self._last,)
-            self._rule = self._make(name, {"upto": last if name == "time" else self._last})
+            self._rule = self._make(name, _RULES[name].state_behind(self._last))
             self._name = name
-
-    def _fence(self) -> FenceRule:
-        rule = self._rule if self._name == self._config.rule else self._make(self._config.rule, {})
-        assert isinstance(rule, FenceRule)
-        return rule
 
     def _asked_again(self, connection: AnyConnection) -> npt.NDArray[np.int64]:
         """The positions of open gaps that are visible by now."""
@@ -259,81 +235,38 @@ class ChosenTail:
     # What is to be read -----------------------------------------------------------------------------------------------
 
     def spans(self, after: StorePlace | None, settled: Settled) -> Sequence[Span]:
-        if isinstance(self._rule, TransactionRule):
-            return self._rule.spans(after, settled)
-        upto = settled.upto
-        if upto is None or (after is not None and after >= upto):
-            return ()
-        columns = [self._relation.column(i) for i in range(len(self._relation.position))]
-        order = SQL(", ").join(columns)
-        bounds = [self._compared("<=", upto)]
-        if after is not None:
-            bounds.append(self._compared(">", after))
-        low = None if after is None else after[0] - (len(columns) > 1)
-        return (Span(0, SQL(" AND ").join(bounds), order, low, upto[0]),)
+        return self._rule.spans(after, settled)
 
-    def _compared(self, operator: Literal["<=", ">"], place: StorePlace) -> Composable:
-        r = self._relation
-        columns = SQL(", ").join(r.column(i) for i in range(len(place)))
-        values = SQL(", ").join(r.value(number, i) for i, number in enumerate(place))
-        signs = {"<=": SQL("({}) <= ({})"), ">": SQL("({}) > ({})")}
-        return signs[operator].format(columns, values)
+    def late_spans(self, settled: Settled) -> Sequence[Span]:
+        return self._rule.late_spans(settled)
 
     def unread(self, after: StorePlace | None) -> Composable:
-        if after is None:
-            return SQL("TRUE")
-        if isinstance(self._rule, TransactionRule):
-            return self._rule.unread_rows(after)
-        return self._compared(">", after)
+        return self._rule.unread(after)
 
     def coming(self, epoch: int, after: StorePlace | None, settled: Settled) -> Composable:
-        rule = self._rule
-        behind = rule.coming(epoch, after) if isinstance(rule, TransactionRule) else self.unread(after)
         late = [span.condition for span in self.late_spans(settled) if span.epoch == epoch]
-        return SQL(" OR ").join([SQL("({})").format(condition) for condition in (behind, *late)])
+        return SQL(" OR ").join([SQL("({})").format(each) for each in (self._rule.coming(epoch, after), *late)])
 
     def between(self, after: StorePlace | None, upto: StorePlace, settled: Settled | None = None) -> Sequence[Span]:
-        if isinstance(self._rule, TransactionRule):
-            spans = self._rule.between(after, upto, () if settled is None else settled.without)
-        else:
-            spans = tuple(self.spans(after, Settled(upto, None)))
+        spans = self._rule.between(after, upto, () if settled is None else settled.without)
         late = () if settled is None else self.late_spans(settled)
         if not late:
             return spans
         rest = [SQL("NOT ({})").format(span.condition) for span in late]
         return tuple(replace(s, condition=SQL(" AND ").join([s.condition, *rest])) for s in spans)
 
+    def place(self, epoch: int, columns: Sequence[int]) -> StorePlace:
+        return self._rule.place(epoch, columns)
+
     def epochs(self, columns: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-        if isinstance(self._rule, TransactionRule):
-            return self._rule.epochs(columns[-1])
-        return np.zeros(len(columns[0]), np.int64)
+        return self._rule.epochs(columns)
 
     def passed(self, columns: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
         """Which of some places were passed by knowingly: rows there are asked for later."""
-        if isinstance(self._rule, TransactionRule):
-            unread = np.isin(columns[0], np.array(self._rule.unread, np.int64))
-            now: npt.NDArray[np.bool_] = self._rule.epochs(columns[-1]) == self._rule.epoch
-            return unread & now
-        if not self._relation.dense:
-            return np.zeros(len(columns[0]), np.bool_)
-        return self._gaps.hold(columns[-1]) | np.isin(columns[-1], self._owed)
-
-    def late_spans(self, settled: Settled) -> Sequence[Span]:
-        if isinstance(self._rule, TransactionRule):
-            return self._rule.late_spans(settled)
-        column = self._relation.column()
-        long = [(a, b) for a, b in settled.late if b - a >= _BEHIND]
-        short = [p for a, b in settled.late if b - a < _BEHIND for p in range(a, b + 1)]
-        conditions = [SQL("{} BETWEEN {} AND {}").format(column, Value(a), Value(b)) for a, b in long]
-        for i in range(0, len(short), _BEHIND):
-            chosen = SQL(", ").join(Value(p) for p in short[i : i + _BEHIND])
-            conditions.append(SQL("{} IN ({})").format(column, chosen))
-        return tuple(Span(0, condition, column) for condition in conditions)
-
-    def place(self, epoch: int, columns: Sequence[int]) -> StorePlace:
-        if isinstance(self._rule, TransactionRule):
-            return self._rule.place(epoch, columns)
-        return tuple(int(c) for c in columns)
+        passed = self._rule.passed(columns)
+        if self._relation.dense:
+            passed = passed | self._gaps.hold(columns[-1]) | np.isin(columns[-1], self._owed)
+        return passed
 
     # What is kept -----------------------------------------------------------------------------------------------------
 
@@ -346,12 +279,11 @@ class ChosenTail:
     ) -> None:
         if not len(columns[0]):
             return
-        if isinstance(self._rule, TransactionRule):
-            self._rule.taken(columns, late=late)
-        elif late:
+        self._rule.taken(columns, late=late)
+        if late:
             self._owed = np.setdiff1d(self._owed, columns[0])
             return
-        elif isinstance(self._rule, TimeRule) and self._relation.dense:
+        if self._rule.passes_gaps and self._relation.dense:
             before = -1 if self._last is None else self._last
             if recorded is not None:
                 # Later rows were drawn since, whatever time their writers gave them.
@@ -362,8 +294,7 @@ class ChosenTail:
 
     def late_done(self) -> None:
         self._owed = self._owed[:0]
-        if isinstance(self._rule, TransactionRule):
-            self._rule.late_done()
+        self._rule.late_done()
 
     def new_life(self, connection: AnyConnection) -> None:
         self._rule.forget()

@@ -58,12 +58,13 @@ writers. ``choose`` takes the rule by time there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from runner.errors import SourceError
+from runner.errors import ConfigError, SourceError
 from runner.sources.postgres.tail.facts import STATEMENTS, newest
 from runner.sources.postgres.tail.notes import PREPARED, Note, Notes, Sight
 from runner.sources.postgres.tail.port import Holder, Settled
+from runner.sources.postgres.tail.rule import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,10 +80,10 @@ WINDOWS = (64, 1024, 16_384, 65_536, 65_536)
 """Rows asked for, one window after the other, in search of the first gap that is held: what bounds a look."""
 
 
-class FenceRule:
+class FenceRule(Rule):
     """``look`` is the proof in code; ``state`` is what must outlive the process."""
 
-    kind: Literal["exact", "by time"] = "exact"
+    name = "gaps"
     words = (
         "exact: a gap is settled when no transaction that had drawn from the sequence when it was first seen is left"
     )
@@ -90,9 +91,22 @@ class FenceRule:
     def __init__(
         self, relation: Relation, config: TailConfig, state: Mapping[str, Any], clock: Callable[[], datetime]
     ) -> None:
-        self._relation, self._config, self._clock = relation, config, clock
+        super().__init__(relation, config, state, clock)
         self._pauses: dict[str, tuple[str, int]] = {}
         self._begin(state)
+
+    @classmethod
+    def relation_of(cls, relation: Relation) -> Relation:
+        if len(relation.position) != 1:
+            raise ConfigError(
+                f'{relation.where}: tail = "{cls.name}" needs one column that a sequence fills, and two order the rows',
+                hint='set tail = "xid" where one of them is the writing transaction, else "serialised" or "time"',
+            )
+        return relation
+
+    @classmethod
+    def state_behind(cls, last: int | None) -> dict[str, Any]:
+        return {"upto": last}
 
     def _begin(self, state: Mapping[str, Any]) -> None:
         self._upto: int | None = state.get("upto")
@@ -119,6 +133,12 @@ class FenceRule:
         place = None if self._upto is None else (self._upto,)
         return Settled(place, None if seen is None else (seen,), holders, words=self.words)
 
+    def unseen(self, connection: AnyConnection, facts: Facts) -> str:
+        if facts.standby:
+            return "the server is a standby, which does not show the locks of the writers"
+        copied = "the newest position was not drawn from the column's sequence: the table is a copy"
+        return super().unseen(connection, facts) or (copied if self._copied(connection, facts) else "")
+
     def state(self) -> dict[str, Any]:
         return {"upto": self._upto, "started": self._started, "notes": self._notes.to_json()}
 
@@ -133,7 +153,7 @@ class FenceRule:
             self._begin({"upto": self._upto})
         self._started = facts.started
 
-    def copied(self, connection: AnyConnection, facts: Facts) -> bool:
+    def _copied(self, connection: AnyConnection, facts: Facts) -> bool:
         """Whether the positions are not drawn from the sequence, so that no lock tells of their writers."""
         sequence, r = self._sequence(facts), self._relation
         query = STATEMENTS["copied"].format(position=r.column(), rows=r.named_rows, condition=r.condition)

@@ -17,6 +17,7 @@ what nobody has committed, but never anything at or below a row that is on its d
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from runner.postgres import AnyConnection
 
-__all__ = ["Holder", "Known", "Relation", "Settled", "Span", "StorePlace", "Tail", "TailConfig"]
+__all__ = ["Holder", "Known", "Relation", "Settled", "Span", "StorePlace", "Tail", "TailConfig", "Unread"]
 
 StorePlace: TypeAlias = tuple[int, ...]
 """Of a row: (position,), where one column orders; (a, b) where two do; (epoch, transaction id, position) for "xid"."""
@@ -194,6 +195,27 @@ class Span:
     order: Composable
     low: int | None = None
     high: int | None = None
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What a tail's mark knows to be still to come.
+
+    ends: the highest position of each former life of the store, ascending; empty where the rule knows no epochs.
+    transactions: that were passed and whose rows come once they have ended. gaps, late: the first positions of the
+    ranges that were passed by time, and of late rows that were found and not handed out yet. by_epoch: whether a
+    place begins with its epoch.
+    """
+
+    ends: tuple[int, ...] = ()
+    transactions: tuple[int, ...] = ()
+    gaps: tuple[int, ...] = ()
+    late: tuple[int, ...] = ()
+    by_epoch: bool = False
+
+    def epoch(self, position: int) -> int:
+        """Of a position."""
+        return bisect_left(self.ends, position)
 
 
 class Tail(Protocol):

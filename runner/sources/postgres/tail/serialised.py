@@ -13,32 +13,27 @@ as *every* writer goes that way. Where some may not (the library's mode with dat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from runner.sources.postgres.tail.facts import newest
 from runner.sources.postgres.tail.port import Settled
+from runner.sources.postgres.tail.rule import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
     from runner.postgres import AnyConnection
     from runner.sources.postgres.tail.facts import Facts
-    from runner.sources.postgres.tail.port import Relation, TailConfig
 
 __all__ = ["SerialisedRule"]
 
 
-class SerialisedRule:
+class SerialisedRule(Rule):
     """Everything visible is settled."""
 
-    kind: Literal["exact", "by time"] = "exact"
+    name = "serialised"
 
-    def __init__(
-        self, relation: Relation, config: TailConfig, state: Mapping[str, Any], clock: Callable[[], datetime]
-    ) -> None:
-        self._relation = relation
-        self.words = f"exact: {config.reason or 'a writer waits until the one before it has ended'}"
+    @property
+    def words(self) -> str:
+        return f"exact: {self._config.reason or 'a writer waits until the one before it has ended'}"
 
     def look(self, connection: AnyConnection, facts: Facts) -> Settled:
         seen = newest(connection, self._relation)

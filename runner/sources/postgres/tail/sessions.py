@@ -37,6 +37,7 @@ __all__ = ["SessionsRule"]
 class SessionsRule(FenceRule):
     """As ``FenceRule``, with sessions in the place of transactions."""
 
+    name = "sessions"
     words = (
         "exact: a gap is settled when every session that lived when it was first seen has ended (sequence with a cache)"
     )

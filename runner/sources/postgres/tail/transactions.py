@@ -40,15 +40,18 @@ always that of a row that was read and is durable, never a bound.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from runner.errors import ConfigError, SourceError
 from runner.postgres import SQL, Composable
 from runner.postgres import Literal as Value
 from runner.sources.postgres.tail.facts import STATEMENTS
-from runner.sources.postgres.tail.port import Holder, Settled, Span
+from runner.sources.postgres.tail.port import Holder, Settled, Span, Unread
+from runner.sources.postgres.tail.rule import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,16 +69,16 @@ LOW_BITS = 2**32 - 1
 """``backend_xid`` is a transaction id without its epoch of 2^32."""
 
 
-class TransactionRule:
+class TransactionRule(Rule):
     """``look`` is the proof in code; ``state`` is what must outlive the process."""
 
-    kind: Literal["exact", "by time"] = "exact"
+    name = "xid"
     words = "exact: rows of transactions below the lowest running one (pg_snapshot_xmin), ordered by transaction id"
 
     def __init__(
         self, relation: Relation, config: TailConfig, state: Mapping[str, Any], clock: Callable[[], datetime]
     ) -> None:
-        self._relation, self._config, self._clock = relation, config, clock
+        super().__init__(relation, config, state, clock)
         self._ends: list[int] = list(state.get("epochs", []))
         """The highest position of each former epoch."""
         self._looked = bool(state.get("looked", False))
@@ -91,9 +94,29 @@ class TransactionRule:
         self._leaving_out: tuple[int, ...] = ()
         self._indexed: bool | None = None
 
+    @classmethod
+    def relation_of(cls, relation: Relation) -> Relation:
+        if len(relation.position) != 2:
+            raise ConfigError(f"{relation.where}: tail = \"xid\" orders by the transaction's column and the position's")
+        return relation if relation.types else replace(relation, types=("xid8", "int8"))
+
+    @classmethod
+    def unread_in(cls, state: Mapping[str, Any]) -> Unread:
+        ids = (*state.get("pending", ()), *state.get("owed", ()))
+        return Unread(ends=tuple(state.get("epochs", ())), transactions=ids, by_epoch=True)
+
     @property
     def epoch(self) -> int:
         return len(self._ends)
+
+    def unseen(self, connection: AnyConnection, facts: Facts) -> str:
+        if facts.subscribed:
+            raise SourceError(
+                f"{self._relation.where}: {self._relation.label} is filled by logical replication, not in the "
+                "order of the publisher's transaction ids",
+                hint='read from the publisher, or set tail = "time" and position to the position\'s column alone',
+            )
+        return ""
 
     def look(self, connection: AnyConnection, facts: Facts) -> Settled:
         """One snapshot, then who runs what was running in it."""
@@ -165,10 +188,10 @@ class TransactionRule:
         # They stay left out of this look's spans: their rows have been handed out.
         self._owed, self._owed_after = [], None
 
-    @property
-    def unread(self) -> tuple[int, ...]:
-        """Transactions that were passed and whose rows are still to come."""
-        return (*self._pending, *self._owed)
+    def passed(self, columns: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
+        """Rows of this epoch's transactions that were passed and whose rows are still to come."""
+        now: npt.NDArray[np.bool_] = self.epochs(columns) == self.epoch
+        return now & np.isin(columns[0], np.array([*self._pending, *self._owed], np.int64))
 
     def taken(self, columns: Sequence[npt.NDArray[np.int64]], *, late: bool) -> None:
         ids, positions = columns
@@ -274,12 +297,13 @@ class TransactionRule:
             spans.append(Span(e, SQL(" AND ").join(parts), SQL("{}, {}").format(first, second)))
         return tuple(spans)
 
-    def epochs(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The epoch of each position."""
-        return np.searchsorted(np.array(self._ends, np.int64), positions, side="left")
+    def epochs(self, columns: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+        """By position alone."""
+        return np.searchsorted(np.array(self._ends, np.int64), columns[-1], side="left")
 
-    def unread_rows(self, after: StorePlace) -> Composable:
-        """Visible rows behind a place, settled or not."""
+    def unread(self, after: StorePlace | None) -> Composable:
+        if after is None:
+            return SQL("TRUE")
         epoch, x, position = after
         parts = [
             self._behind(e, (x, position) if e == epoch else None) for e in range(epoch, max(self.epoch, epoch) + 1)
