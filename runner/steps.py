@@ -73,6 +73,12 @@ in_place (rows of the application's own table)
   1  what differs is known                          nothing
   2  rows, hand-over, checkpoint; not committed     nothing
   3  committed                                      the table is ahead; the next run finds nothing to change in it
+
+schedule (a run of an entry)
+  1  its line written, no process started           a run that died: the next scheduler starts it again
+  2  its process started, and not noted             the same; the process finds that its line was given up
+  3  the place pinned, nothing folded               a run that died; the next one folds to the same place
+  4  all steps done, its end not written            a run that died, and is done again
 """
 
 from __future__ import annotations
@@ -96,6 +102,7 @@ STEPS = (
     *(f"switch.{n}" for n in (1, 2, 3, 4)),
     *(f"apply.{n}" for n in (1, 2, 3)),
     *(f"in_place.{n}" for n in (1, 2, 3)),
+    *(f"schedule.{n}" for n in (1, 2, 3, 4)),
 )
 
 

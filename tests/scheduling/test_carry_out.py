@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -103,6 +105,19 @@ def test_an_occurrence_gives_the_same_bytes_again(shop: Shop) -> None:
     runs.of("2026-11-29")
     assert runs.totals() == of_29
     assert runs.lines[-1] == "rebuild --all --prove 0 --to 2"  # the first run's failure: a later one succeeded
+
+
+@pytest.mark.parametrize("step", ["schedule.3", "schedule.4"])
+def test_a_run_that_is_killed_at_a_step_folds_to_the_same_place_again(shop: Shop, step: str) -> None:
+    runs = Runs(shop)
+    shop.append(("a", "2026-11-28T10:00:00Z", 1))
+    line = [sys.executable, "-m", "runner", "schedule", "carry-out", str(runs.begin("2026-11-29"))]
+    killed = subprocess.run(line, env={**os.environ, "RUNNER_CRASH_AT": step}, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    shop.append(("a", "2026-11-28T11:00:00Z", 1))
+    assert runs.of("2026-11-29").state == "succeeded"
+    assert "--to 1" in runs.lines[-1]
+    assert runs.totals()[1] == {"total": [1]}
 
 
 def test_what_was_recorded_before_but_stands_behind_is_counted(shop: Shop) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +25,6 @@ from runner.stats import EntryMissed, EntryRan, EntryStands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from runner.config import Config
 
@@ -200,6 +204,27 @@ def test_a_run_that_died_with_its_scheduler_is_started_again(config: Config, sto
         connection.execute("UPDATE runs SET pid = 1, process = ? WHERE id = ?", (f"{gone.process}-", run))
     one.live(5)
     assert ends(one) == [(0.0, "died"), (0.0, "succeeded")]
+
+
+@pytest.mark.parametrize("step", ["schedule.1", "schedule.2"])
+def test_a_scheduler_that_is_killed_at_a_step_loses_and_doubles_nothing(config: Config, stop: Stop, step: str) -> None:
+    world(config, stop, EVERY).state.close()  # makes the state
+    code = f"""
+from dataclasses import replace
+from moved_clock import World
+from runner.config import ScheduleConfig, load_config
+from runner.jobs.following.stop import Stop
+config = load_config({str(config.file)!r})
+World(replace(config, schedule=(ScheduleConfig("often", (("sync",),), every=60.0),)), Stop()).live(200)
+"""
+    here = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    killed = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "RUNNER_CRASH_AT": step, "PYTHONPATH": here}, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    one = World(replace(config, schedule=(EVERY,)), stop, passed=70.0)
+    one.live(130)
+    assert ends(one) == [(60.0, "died"), (60.0, "succeeded"), (120.0, "succeeded")]
 
 
 def test_one_scheduler_at_a_time(config: Config) -> None:

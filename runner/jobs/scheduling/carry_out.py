@@ -17,6 +17,7 @@ from runner.errors import ConfigError, JobError, NotResumable, RunnerError
 from runner.jobs.records.owner import Owner
 from runner.jobs.scheduling.state import Pin, ScheduleState, made_directory
 from runner.jobs.scheduling.times import as_of_time, place_before
+from runner.steps import reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,6 +83,7 @@ def carry_out(
             except RunnerError as error:
                 state.end(run_id, "failed", now(), exit_code=error.exit_code, error=str(error))
                 raise
+            reached("schedule.4")
             how: RunEnd = "failed" if end.exit_code else "succeeded"
             state.end(run_id, how, now(), exit_code=end.exit_code, error=end.error)
             return end
@@ -152,6 +154,7 @@ def _pinned(
                 "since, and are left out"
             )
         state.set_pin(entry.name, occurrence, Pin(time, log.manifest.log_id, cut.position))
+        reached("schedule.3")
         return cut.position
 
 

@@ -22,6 +22,7 @@ from runner.jobs.scheduling.state import made_directory
 from runner.jobs.scheduling.times import next_due
 from runner.jobs.scheduling.watched import Watched, told_died
 from runner.stats import EntryMissed, EntryRan, EntryStands, Noted, ignore
+from runner.steps import reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,6 +150,7 @@ class Scheduler:
     def _begun(self, entry: ScheduleConfig, start: Start, missed: int) -> float:
         now = self._clock.now()
         run = self._state.begin(entry.name, start.occurrence, now, failures=start.failures, missed=missed)
+        reached("schedule.1")
         if missed:
             self._told_missed(entry, missed)
         try:
@@ -158,6 +160,7 @@ class Scheduler:
             self._tell(EntryRan(entry.name, "failed", 0.0))
             self._tell(Noted(f"{entry.name}: {error}"))
             return LOOK
+        reached("schedule.2")
         self._state.own(run, Owner.of(process.pid))
         again = f", again: {start.failures} failed" if start.again else ""
         self._tell(Noted(f"{entry.name} of {start.occurrence.isoformat()} started (run {run}{again})"))
