@@ -3,8 +3,9 @@
 What moto checks of a conditional put and the put itself are two steps there, so that two at once could both pass:
 writes are let in one at a time. ``POST /-/faults`` (a JSON list) makes the next requests fail that match:
 ``{"method": "PUT", "key": "manifests/", "how": "refused" | "lost" | "silent", "times": 2}``: answered with 503 and not
-done; done, and answered with 503; done, and not answered while ``seconds`` pass. ``GET /-/requests`` says what was
-asked since the last time, as "METHOD key".
+done; done, and answered with 503; done, and not answered while ``seconds`` pass. ``unconditional``: done whatever its
+condition says, as by stores that know none. ``GET /-/requests`` says what was asked since the last time, as "METHOD
+key".
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class Store:
         self._asked.append(f"{method} {path}")
         fault = self._fault(method, path)
         how = fault["how"] if fault else ""
+        if how == "unconditional":
+            environ.pop("HTTP_IF_NONE_MATCH", None)
+            environ.pop("HTTP_IF_MATCH", None)
+            how = ""
         done: Any = None
         if how != "refused":
             if method == "GET" or method == "HEAD":

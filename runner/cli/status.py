@@ -87,7 +87,7 @@ def _log(config: Config, problems: list[str]) -> dict[str, Any] | None:
     with log:
         segments = log.manifest.segments
         return {
-            "path": config.log.path,
+            "path": str(config.log.path),
             "events": log.events,
             "last_position": log.last_position,
             "types": log.counts,

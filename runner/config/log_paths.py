@@ -51,7 +51,7 @@ def read_log_path(table: Table, root: Path, state: Path) -> LogPath:
     try:
         url = checked_url(text)
     except ConfigError as error:
-        raise table.wrong("path", f": {error.message}", error.hint) from None
+        raise table.wrong("path", f"is no place of a log: {error.message}", error.hint) from None
     scheme = url.partition("://")[0]
     cache = table.text("cache")
     stores = table.table("object_store")

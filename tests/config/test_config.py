@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.config import FieldMapping, Part, load_config, parse_path, path_text
+from runner.config import FieldMapping, ObjectStorePath, Part, load_config, parse_path, path_text
 from runner.errors import ConfigError
 
 SOURCE = '[sources.s]\nfiles = "e.ndjson"\naggregate_id = "id"\ntype = "type"\n'
@@ -182,3 +183,43 @@ def test_reading_the_config_loads_little():
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"
+
+
+def test_a_log_on_an_object_store(tmp_path: Path) -> None:
+    file = tmp_path / "runner.toml"
+    file.write_text(
+        "[log]\npath = 's3://bucket/a//log/'\nkept = '2d'\nlease = 30\ncache_megabytes = 5\n[log.object_store]\n"
+        "endpoint = 'http://localhost:9000'\nvirtual_hosted_style_request = true\nsecret_access_key_env = 'KEY'\n"
+    )
+    log = load_config(file).log
+    assert isinstance(log.path, ObjectStorePath)
+    assert str(log.path) == "s3://bucket/a/log"
+    assert log.directory == log.path.cache == tmp_path / "state" / "log_cache"
+    assert (log.path.kept_seconds, log.path.lease_seconds, log.path.cache_bytes) == (2 * 86400, 30, 5_000_000)
+    assert log.path.options == {"endpoint": "http://localhost:9000", "virtual_hosted_style_request": "true"}
+    assert log.path.secrets == {"secret_access_key": "KEY"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("path = 'ftp://bucket/log'", "log.path is no place of a log: a log cannot lie at ftp://"),
+        ("path = 's3:///'", "log.path is no place of a log: s3:///: names no bucket"),
+        ("path = 'az://account'", "names no bucket"),
+        ("path = 's3://key:tr0ub4dor@bucket/log'", "holds more than a bucket and a prefix"),
+        ("path = 's3://b/log'\n[log.object_store]\nsecret_access_key = 'tr0ub4dor'", "holds a secret in clear"),
+        ("path = 's3://b/log'\n[log.object_store]\nsecret_access_key_env = 'tr0ub-4dor'", "takes the name of an envir"),
+        ("path = 's3://b/log'\n[log.object_store]\nendpoint = 'http://k:tr0ub4dor@x'", "holds more than an address"),
+        ("path = 's3://b/log'\n[log.object_store]\naccount_name = 'x'", "is not a setting of s3://"),
+        ("path = 's3://b/log'\n[log.object_store]\nendpiont = 'x'", "did you mean endpoint"),
+        ("path = 's3://b/log'\n[log.object_store]\nregion = [1]", "takes a string, a number, true or false"),
+        ("path = 's3://b/log'\ncache = 'read_models'", "read_models.path is the same directory as log.path"),
+        ("path = 'log'\ncache = 'x'", "log.cache"),
+    ],
+)
+def test_bad_places_of_a_log_on_an_object_store(tmp_path: Path, lines: str, message: str) -> None:
+    file = tmp_path / "runner.toml"
+    file.write_text(f"[log]\n{lines}\n")
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        load_config(file)
+    assert "tr0ub" not in str(caught.value)

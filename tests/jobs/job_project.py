@@ -18,6 +18,8 @@ from runner.sinks.read_models import ReadModels
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from runner.config import LogPath
+
 ALL = ("accounts", "items", "totals", "trail")
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 TINY = Room(events=16, payload_bytes=1 << 20, whole_below=0)
@@ -37,13 +39,15 @@ class Sent:
 class Project:
     root: Path
     modules: tuple[str, ...] = ("bank_of_jobs",)
+    log_path: LogPath | None = None
+    """In the place of a directory of the project's."""
 
     @property
     def config(self) -> Config:
         return Config(
             file=self.root / "runner.toml",
             root=self.root,
-            log=LogConfig(self.root / "log"),
+            log=LogConfig(self.log_path or self.root / "log"),
             state=StateConfig(self.root / "state"),
             read_models=ReadModelsConfig(self.root / "read_models"),
             project=ProjectConfig(self.modules),
@@ -54,7 +58,7 @@ class Project:
         return ReadModels(self.root / "read_models")
 
     def log(self) -> Log:
-        return Log.open(self.root / "log")
+        return Log.open(self.config.log.path)
 
     def append(
         self,
@@ -66,7 +70,7 @@ class Project:
         tenant: str = "",
     ) -> None:
         """One commit."""
-        with LogWriter.open(self.root / "log", partitions=partitions, room=room) as writer:
+        with LogWriter.open(self.config.log.path, partitions=partitions, room=room) as writer:
             first = writer.last_position + 1
             columns = [
                 [tenant] * len(events),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +15,9 @@ from job_project import ALL, Project, expected, history
 from runner.jobs.rebuilding.rebuild import rebuild
 from runner.jobs.updating.update import update
 from runner.log import LogWriter, Room
+
+if TYPE_CHECKING:
+    from fixtures_object_store import ObjectStores
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def test_same_bytes(seed: int, data: st.DataObject) -> None:
 
 
 @pytest.mark.ray
-def test_ray_gives_the_same_bytes(project: Project, tmp_path: Path) -> None:
+def test_ray_gives_the_same_bytes(project: Project, tmp_path: Path, object_store: ObjectStores) -> None:
+    """Over a log in a directory and over one on an object store, of which each worker fetches what it folds."""
     from runner.engine import gather
     from runner.engine.ray import RayEngine
 
@@ -91,11 +96,20 @@ def test_ray_gives_the_same_bytes(project: Project, tmp_path: Path) -> None:
     try:
         report = rebuild(project.config, engine=engine, to=250, prove=10)
         update(project.config, engine=engine)
+        far = Project(tmp_path / "far", log_path=object_store.log())
+        far.append(events[:200], partitions=8)
+        rebuild(far.config, engine=engine, to=150, prove=10)
+        far.append(events[200:])
+        far = Project(far.root, log_path=object_store.elsewhere(far.log_path))  # type: ignore[arg-type]
+        object_store.asked()
+        update(far.config, engine=engine)
+        assert sum("/segments/" in request for request in object_store.asked()) > 8
     finally:
         engine.close()
     by_ray = project.bytes()
     assert (report.engine, report.workers) == ("ray", 2)
     for name in ALL:
         assert project.rows(name) == expected(events)[name]
+    assert far.bytes() == by_ray
     rebuild(project.config, engine="in-process", prove="all")
     assert project.bytes() == by_ray

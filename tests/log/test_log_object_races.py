@@ -74,6 +74,18 @@ def test_of_conditional_puts_at_once_one_holds(object_store: ObjectStores) -> No
             assert client.get(f"c{k}") == b"again %d" % changed[0]
 
 
+def test_a_store_without_conditions_is_refused(faulty_object_store: ObjectStores) -> None:
+    store = faulty_object_store
+    path = store.log()
+    store.fail("PUT", "conditions-", "unconditional", times=9)
+    with pytest.raises(LogError, match="does not honour conditions of puts"):
+        LogWriter.open(path)
+    assert not Log.exists(path)
+    assert store.keys(path, "conditions-") == set()
+    store.heal()
+    LogWriter.open(path).close()
+
+
 # Killed and paused ----------------------------------------------------------------------------------------------------
 
 

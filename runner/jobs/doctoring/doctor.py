@@ -11,7 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runner.config import PostgresSourceConfig
+from runner.config import ObjectStorePath, PostgresSourceConfig
 from runner.errors import ConfigError, LogError, RunnerError
 from runner.jobs.doctoring.diagnosis import Diagnosis, Finding
 from runner.jobs.doctoring.places import look_at_compared, look_at_store, look_at_tables
@@ -145,7 +145,20 @@ def _events_of_log(config: Config) -> Mapping[str, int]:
         return {}
 
 
+def _object_store(config: Config) -> Iterator[Finding]:
+    """Whether the log's object store, where it lies on one, is reached and listed. Writing is not tried."""
+    if not isinstance(config.log.path, ObjectStorePath):
+        return
+    try:
+        found = "the log is there" if Log.exists(config.log.path) else "reached; no log is there yet"
+    except LogError as error:
+        yield Finding("[log]", "object store", "problem", f"{error.message} ({error.hint})")
+        return
+    yield Finding("[log]", "object store", "ok", f"{config.log.path}: {found}")
+
+
 def _directories(config: Config, coming: int) -> Iterator[Finding]:
+    yield from _object_store(config)
     for place, path, wanted in (
         ("[log]", config.log.directory, coming),
         ("[state]", config.state.path, 0),

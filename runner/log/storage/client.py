@@ -8,6 +8,7 @@ cleared of secrets.
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 import time
 from contextlib import contextmanager
@@ -193,6 +194,21 @@ class ObjectClient:
                 hint="run it again: it goes on from what is there",
             ) from None
         return found[1] if found is not None and found[0] == data else None
+
+    def prove_conditions(self) -> None:
+        """Raise LogError where the store puts under a condition that does not hold: no log would be safe there."""
+        key = f"conditions-{secrets.token_hex(8)}"
+        try:
+            if not self.create(key, b"first") or (found := self.get_tagged(key)) is None:
+                return  # somebody removes objects here: the first manifest tells
+            tag = self.replace(key, b"second", found[1])
+            if self.create(key, b"third") or tag is None or self.replace(key, b"fourth", found[1]) is not None:
+                raise LogError(
+                    f"{self.name}: the store does not honour conditions of puts (If-None-Match, If-Match)",
+                    hint="two writers could destroy a log there; use a store that does",
+                )
+        finally:
+            self.delete([key])
 
     def delete(self, keys: list[str]) -> None:
         """Remove objects, also such as are not there."""

@@ -91,6 +91,8 @@ class ObjectWriting:
 
     def current(self) -> tuple[Manifest, str] | None:
         number = self._storage.last_number()
+        if not number:
+            self._storage.client.prove_conditions()
         return self._storage.numbered(number) if number else None
 
     def claim(self, above: int) -> None:
