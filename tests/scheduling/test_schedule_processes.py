@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import signal
 import urllib.error
 import urllib.request
@@ -12,14 +13,17 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from filelock import FileLock
-from scheduled_shop import Shop
+from scheduled_shop import Scheduling, Shop
 
 from runner.cli import app
+from runner.jobs.scheduling.child import output_of
 from runner.jobs.scheduling.state import ScheduleState, directory_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from runner.jobs.scheduling.state import EntryRun
 
 OFTEN = """
 [[schedule]]
@@ -43,6 +47,19 @@ def get(url: str) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, ""
+
+
+def waiting(shop: Shop, scheduling: Scheduling) -> EntryRun:
+    """The run that waits for its turn, which the test has; those that were before it are passed over."""
+    while True:
+        found = re.search(r"started \(run (\d+)", scheduling.until("started (run"))
+        assert found is not None
+        number = int(found[1])
+        with ScheduleState(shop.config) as state:
+            while (run := state.run(number)).state == "running":
+                if "waiting" in output_of(shop.config, "often", number).read_text():
+                    return run
+                select.select([], [], [], 0.02)
 
 
 @pytest.mark.slow
@@ -69,9 +86,7 @@ def test_a_scheduler_that_is_killed_and_its_run_that_goes_on(shop: Shop) -> None
         second.until(f"still runs (run {run.id})")
     second.until("succeeded")
     with turn:
-        second.until("started (run")
-        with ScheduleState(shop.config) as state:
-            (run,) = state.running()
+        run = waiting(shop, second)
         psutil.Process(run.owner.pid).kill()
         second.until("died")
         second.until("started (run")
