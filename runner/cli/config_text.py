@@ -81,6 +81,8 @@ def store_config_text(source: str, keys: Mapping[str, Any], title: str, note: st
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_text(inner)}" for key, inner in value.items()) + " }"
     return "[" + ", ".join(map(_text, value)) + "]" if isinstance(value, list | tuple) else _text(str(value))
 
 

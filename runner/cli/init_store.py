@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["StoreWish", "init_store"]
 
+CUSTOM = "custom"
+
 
 @dataclass(frozen=True)
 class StoreWish:
@@ -60,9 +62,12 @@ def init_store(session: Session, wish: StoreWish, module_name: str) -> None:
         raise ConfigError(f"there is no preset {wish.preset!r}", hint=nearest(wish.preset, STORES))
     variable = _variable(wish)
     settings = ConnectionSettings(where=variable, url_env=variable)
-    chosen, tenants = _chosen(stores_at(settings), wish, asks=not session.as_json)
+    if wish.preset == CUSTOM:
+        chosen, keys = _custom(settings, wish, variable)
+    else:
+        chosen, tenants = _chosen(stores_at(settings), wish, asks=not session.as_json)
+        keys = _keys(chosen, wish, variable, tenants=tenants)
     name = wish.name or chosen.preset
-    keys = _keys(chosen, wish, variable, tenants=tenants)
     if chosen.preset == "eventsourcing-dcb":
         keys["aggregates"] = _aggregates(tag_prefixes(settings, chosen.schema, chosen.table), chosen)
     config = session.config_path
@@ -89,6 +94,21 @@ def _variable(wish: StoreWish) -> str:
     return variable
 
 
+def _custom(settings: ConnectionSettings, wish: StoreWish, variable: str) -> tuple[Recognised, dict[str, Any]]:
+    """A table that is named, as its rows and its catalog look."""
+    from runner.cli.init_custom import custom_keys
+    from runner.sources.postgres.recognition import Recognised
+    from runner.sources.postgres.sample_rows import sample_table
+
+    if not wish.table:
+        raise ConfigError("--preset custom needs --table", hint="the name of the table that holds the events")
+    keys = custom_keys(sample_table(settings, wish.schema, wish.table))
+    note = "guessed from names, keys and values: read each line; see tail in the README before following a live store"
+    chosen = Recognised(CUSTOM, "any table", keys["schema"], keys["table"], -1, named=True, note=note)
+    decode = {"decode": wish.decode} if wish.decode else {}
+    return chosen, {"preset": CUSTOM, "url_env": variable, **keys, **decode}
+
+
 # Which store ----------------------------------------------------------------------------------------------------------
 
 
@@ -98,8 +118,9 @@ def _chosen(found: Sequence[Recognised], wish: StoreWish, *, asks: bool) -> tupl
         raise SourceError(
             "no known event store is in this database, or the role may not see it",
             hint="known are "
-            + ", ".join(name for name in STORES if name != "custom")
-            + '; any other table is described by preset = "custom" in runner.toml',
+            + ", ".join(name for name in STORES if name != CUSTOM)
+            + '; any other table is described by preset = "custom" in runner.toml, '
+            "and --preset custom --table NAME guesses how",
         )
     tenants = "*" in wish.schema
     left = [

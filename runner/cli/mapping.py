@@ -71,12 +71,14 @@ _TIME = (
 _VERSION = (
     "version",
     "aggregate_version",
+    "event_version",
     "stream_version",
     "stream_position",
     "originator_version",
     "revision",
     "sequence_number",
     "ver",
+    "rev",
 )
 _POSITION = (
     "position",
@@ -140,14 +142,17 @@ def value_at(record: object, path: Path) -> Any:
     return record
 
 
-def guess_mapping(records: Sequence[dict[str, Any]], shape: ValueShape) -> GuessedMapping:
-    """Guess from a sample and its shape (of all records)."""
+def guess_mapping(records: Sequence[dict[str, Any]], shape: ValueShape, *, in_payload: bool = False) -> GuessedMapping:
+    """Guess from a sample and its shape (of all records). in_payload: the payload may hold type, id and time too."""
     payload = _named(shape, _PAYLOAD, lambda s: s.kinds["object"] > 0 or _json_texts(s))
     payload_name = payload[0] if payload else None
     found = {
         path: inner
         for path, inner, _ in leaves(shape)
-        if path[0] != payload_name and inner.seen > 0.9 * shape.seen and inner.kinds["list"] == 0 and len(path) <= 2
+        if (in_payload or path[0] != payload_name)
+        and inner.seen > 0.9 * shape.seen
+        and inner.kinds["list"] == 0
+        and len(path) <= 2
     }
     total = shape.seen
     type_path = _pick(found, _TYPE[:3], lambda s: s.kinds["str"] > 0 and len(s.distinct) <= MOST_TYPES)
@@ -195,9 +200,9 @@ def with_paths(mapping: GuessedMapping, shape: ValueShape, asked: Mapping[str, s
 
 
 def _named(shape: ValueShape, names: Sequence[str], fits: Callable[[ValueShape], bool]) -> Path | None:
-    by_name = {name.lower(): name for name in shape.fields}
+    by_name = {_plain(name): name for name in shape.fields}
     for name in names:
-        actual = by_name.get(name)
+        actual = by_name.get(_plain(name))
         if actual is not None and fits(shape.fields[actual]):
             return (actual,)
     return None
@@ -210,11 +215,16 @@ def _pick(
     by_depth = sorted(found, key=len)
     for name in names:
         for path in by_depth:
-            whole = ".".join(path).lower()
-            hit = whole == name if exact else name in (whole, path[-1].lower())
+            whole = _plain(".".join(path))
+            hit = whole == _plain(name) if exact else _plain(name) in (whole, _plain(path[-1]))
             if hit and fits(found[path]):
                 return path
     return None
+
+
+def _plain(name: str) -> str:
+    """eventType, EventType, event_type."""
+    return name.lower().replace("_", "")
 
 
 def _json_texts(shape: ValueShape) -> bool:

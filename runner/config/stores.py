@@ -109,6 +109,8 @@ def read_store(table: Table, root: Directory) -> StoreConfig:
     separator = table.text("separator", "/")
     schemas, by_schema = _schemas(table)
     name, query = table.text("table"), table.text("query")
+    if query.rstrip().endswith(";"):
+        query = query.rstrip().rstrip(";")
     if query and not custom:
         raise table.wrong("query", f'goes with preset = "custom", not with {preset!r}')
     if custom and bool(name) == bool(query):

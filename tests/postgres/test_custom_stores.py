@@ -152,6 +152,9 @@ def test_query(database: Database, tmp_path: Path) -> None:
     events, mark = read(database, **keys)
     assert [e["aggregate_id"] for e in events] == ["two", "one"] * 4 + ["two"]
     assert read(database, mark, **keys)[0] == []
+    # Copied as it stands in an editor: what ends it, or is a comment at its end, ends no more.
+    for copied in (query + ";\n", query + " -- all of them"):
+        assert len(read(database, **{**keys, "query": copied})[0]) == 9
     for hostile in (
         "SELECT 1 AS id) AS m; DROP TABLE events; SELECT (1",
         "SELECT 1; DROP TABLE events",

@@ -209,6 +209,24 @@ def test_payloads_in_large_objects(database: Database, patient: Patient) -> None
     assert patient.diagnosis().problems == ()
 
 
+def test_a_tail_that_a_sync_would_be_refused_for(database: Database, patient: Patient, tmp_path: Path) -> None:
+    """The rule is tried, so that the look and the sync say the same."""
+    database.sql("CREATE TABLE events (id int PRIMARY KEY, s text, t text, d jsonb)")
+    keys = 'table = "events"\nposition = "id"\naggregate_id = "s"\ntype = "t"\npayload = "d"\n'
+    found = patient.store(database.env, "custom", keys + 'tail = "gaps"').diagnosis()
+    assert found.exit_code == 10
+    assert of(found, "tail").level == "problem"
+    assert "draws from no sequence" in of(found, "tail").said
+    assert 'set tail = "time"' in of(found, "tail").said
+    by_time = Patient(tmp_path).store(database.env, "custom", keys + 'tail = "time"').diagnosis()
+    assert (of(by_time, "tail").level, by_time.exit_code) == ("ok", 0)
+    database.sql("CREATE SEQUENCE drawn; ALTER TABLE events ALTER id SET DEFAULT nextval('drawn')")
+    database.sql("INSERT INTO events VALUES (7, 's', 't', '{}')")
+    copied = patient.diagnosis()
+    assert of(copied, "tail").level == "warning"
+    assert "was not drawn from the column's sequence" in of(copied, "tail").said
+
+
 def test_the_lag_of_standbys_must_be_seen_to_be_heeded(database: Database, patient: Patient) -> None:
     database.sql(BANK)
     role = database.role(*READ[1:])

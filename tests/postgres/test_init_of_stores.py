@@ -236,6 +236,80 @@ def test_hostile_names(database: Database, run: Run, tmp_path: Path) -> None:
     assert (source["schema"], source["table"]) == ('My "Schema"', "Bank.Events")
 
 
+CUSTOM = {
+    "two columns name the stream": (
+        """
+        CREATE SCHEMA "Shop App";
+        CREATE TABLE "Shop App"."EventLog" (
+            "seqNo" int PRIMARY KEY GENERATED ALWAYS AS IDENTITY, "streamType" text, "streamId" int, "eventVersion" int,
+            "eventType" text, "payLoad" jsonb, "createdAt" timestamptz DEFAULT now(),
+            UNIQUE ("streamType", "streamId", "eventVersion"));
+        INSERT INTO "Shop App"."EventLog" ("streamType", "streamId", "eventVersion", "eventType", "payLoad")
+        SELECT 'Order', n % 7, n / 7, 'Placed' || n % 2, CASE WHEN n % 5 > 0 THEN jsonb_build_object('n', n) END
+        FROM generate_series(7, 60) n""",
+        "EventLog",
+        {
+            "schema": "Shop App",
+            "position": "seqNo",
+            "aggregate_id": ["streamType", "streamId"],
+            "tail": "gaps",
+            "version": "eventVersion",
+            "type": "eventType",
+            "recorded_at": "createdAt",
+            "payload": "payLoad",
+        },
+        "Order/1",
+    ),
+    "one column holds all": (
+        """
+        CREATE TABLE data (n int PRIMARY KEY, data jsonb);
+        INSERT INTO data SELECT n, jsonb_build_object('type', 'T' || n % 2, 'id', 'a' || n % 3, 'at', n + 1700000000,
+            'rev', n / 3) FROM generate_series(3, 30) n""",
+        "data",
+        {
+            "schema": "public",
+            "position": "n",
+            "aggregate_id": "data.id",
+            "version": "data.rev",
+            "tail": "time",
+            "type": "data.type",
+            "recorded_at": {"path": "data.at", "format": "epoch"},
+            "payload": "data",
+        },
+        "a1",
+    ),
+    "transactions order the rows": (
+        """
+        CREATE TABLE e (tx xid8 DEFAULT pg_current_xact_id(), id bigserial, s text, v int, kind text, d json,
+            PRIMARY KEY (tx, id), UNIQUE (s, v));
+        INSERT INTO e (s, v, kind, d) SELECT 'a' || n % 3, n / 3, 'T', '{}' FROM generate_series(3, 20) n""",
+        "e",
+        {
+            "schema": "public",
+            "position": ["tx", "id"],
+            "aggregate_id": "s",
+            "version": "v",
+            "tail": "xid",
+            "type": "kind",
+            "payload": "d",
+        },
+        "a1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CUSTOM)
+def test_a_table_that_is_no_known_store(name: str, database: Database, run: Run, tmp_path: Path) -> None:
+    sql, table, keys, aggregate = CUSTOM[name]
+    database.sql(sql)
+    done = run("init", "--url-env", database.env, "--preset", "custom", "--table", table)
+    assert done.returncode == 0, done.stderr
+    (source,) = tomllib.loads((tmp_path / "runner.toml").read_text())["sources"].values()
+    assert source == {"preset": "custom", "url_env": database.env, "table": table, **keys}
+    if keys["tail"] != "time":
+        assert aggregate in works(run)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -261,3 +335,14 @@ def test_no_known_store(database: Database, run: Run, tmp_path: Path) -> None:
     done = run("init", "--url-env", database.env, "--preset", "emmet")
     assert done.returncode == 2
     assert "emmett" in done.stderr
+    for table, code, says in (
+        ("", 2, "needs --table"),
+        ("Something", 2, "no tables are called"),
+        ("something", 5, "no"),
+    ):
+        done = run("init", "--url-env", database.env, "--preset", "custom", "--table", table)
+        assert (done.returncode, says in done.stderr) == (code, True), done.stderr
+    database.sql("INSERT INTO something VALUES (1)")
+    done = run("init", "--url-env", database.env, "--preset", "custom", "--table", "something")
+    assert done.returncode == 2
+    assert "hold aggregate_id, type, payload cannot be told" in done.stderr

@@ -43,6 +43,19 @@ def test_marten(ids: str, database: Database) -> None:
     assert len(read(database, preset="marten", archived=True, tail="serialised")[0]) == 4
 
 
+def test_marten_with_binary_payloads(database: Database) -> None:
+    """Some types are stored as bytes in a column beside, with an empty object in the place of their JSON."""
+    database.sql(SCHEMAS["marten"].format(id="uuid"))
+    database.sql(f"""
+        ALTER TABLE mt_events ADD bdata bytea;
+        INSERT INTO mt_events (seq_id, stream_id, version, type, data, bdata) VALUES
+        (1, '{A}', 1, 'opened', '{{"n": 1}}', NULL), (2, '{A}', 2, 'packed', '{{}}', '\\x01')""")
+    keys = {"preset": "marten", "tail": "serialised"}
+    with pytest.raises(SourceError, match=r"row at position 2: payload: it is in bdata, as bytes"):
+        read(database, **keys)
+    assert brief(read(database, on_bad_line="reject", **keys)[0]) == [(A, 1, "opened", {"n": 1})]
+
+
 def test_marten_of_former_versions(database: Database) -> None:
     """Without the columns for tenants and archives, times without a zone."""
     database.sql("""
@@ -179,6 +192,14 @@ def test_rails(data: str, database: Database) -> None:
         ("Order$1", 1, placed, {"n": 3}),
     ]
     assert {e["recorded_at"] for e in events} == {NOON}
+    # The stream was deleted, which leaves its events; one that is published in no stream looks the same.
+    database.sql("DELETE FROM event_store_events_in_streams WHERE stream = 'Order$1'")
+    events, _ = read(database, preset="rails-event-store")
+    assert [(e["aggregate_id"], e["version"]) for e in events] == [
+        ("no stream", None),
+        ("Order$2", None),
+        ("no stream", None),
+    ]
 
 
 def test_eventuous(database: Database) -> None:

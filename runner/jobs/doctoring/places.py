@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.config import load_definitions
-from runner.errors import PostgresDenied, RunnerError
+from runner.errors import PostgresDenied, PostgresTimeout, RunnerError
 from runner.jobs.doctoring.diagnosis import Finding
 from runner.postgres import (
     SQL,
@@ -19,8 +19,11 @@ from runner.postgres import (
     table_rights,
     translated,
 )
-from runner.sources.postgres.store import STATEMENTS, resolve
+from runner.sources.postgres.reading import tail_config
+from runner.sources.postgres.statement import Statement
+from runner.sources.postgres.store import STATEMENTS, authors_sql, resolve
 from runner.sources.postgres.tail import Relation
+from runner.sources.postgres.tail.choose import tail_for
 from runner.sources.postgres.tail.facts import facts_of
 
 if TYPE_CHECKING:
@@ -59,10 +62,12 @@ def look_at_store(
     for store in stores:
         if store.relation is None:
             yield from _query(connection, place, source)
+            yield from _tail(connection, place, store)
             continue
         for found in (store.relation, *(joined for _, joined in store.joins)):
             yield from _readable(connection, place, facts, found.schema, found.name)
         yield from _sequences(connection, source, facts, store, store.relation)
+        yield from _tail(connection, place, store)
         yield from _large_objects(connection, place, facts, store, store.relation)
         with translated(place):
             row = connection.execute(STATEMENTS["size"], {"oid": store.relation.oid}).fetchone()
@@ -105,12 +110,29 @@ def _readable(
 def _query(connection: AnyConnection, place: str, source: PostgresSourceConfig) -> Iterator[Finding]:
     try:
         with translated(place):
-            # The author's own SQL; planning it checks the privileges on all that it names.
-            connection.execute(SQL("EXPLAIN SELECT * FROM ({}) AS m").format(SQL(source.store.query)))
+            # Planning it checks the privileges on all that it names.
+            connection.execute(SQL("EXPLAIN SELECT * FROM ({}) AS m").format(authors_sql(source.store.query)))
     except RunnerError as error:
         yield Finding(place, "select", "problem", error.message.removeprefix(f"{place}: "))
     else:
         yield Finding(place, "select", "ok", "the query")
+
+
+def _tail(connection: AnyConnection, place: str, store: Store) -> Iterator[Finding]:
+    """The rule, tried: what a sync would be refused for."""
+    try:
+        with translated(place):
+            tail = tail_for(tail_config(store), Statement(store).tail_relation(), None)
+            settled = tail.look(connection)
+    except (PostgresDenied, PostgresTimeout):
+        # Said of the table; or it takes longer than a look at the server should.
+        return
+    except RunnerError as error:
+        said = error.message.removeprefix(f"{place}: ")
+        yield Finding(place, "tail", "problem", f"{said} ({error.hint})" if error.hint else said)
+        return
+    fallen = tail.rule == "by time" and store.tail != "time"
+    yield Finding(place, "tail", "warning" if fallen else "ok", settled.words)
 
 
 def _sequences(
@@ -123,9 +145,6 @@ def _sequences(
     asked = Relation(place, qualified(relation.schema, relation.name), (column,), (relation.schema, relation.name))
     with translated(place):
         known = facts_of(connection, asked, source.store.tail.sequence)
-    if not known.sequences:
-        said = f"{relation}.{column} is filled by no sequence that the server knows of: its gaps are settled by time"
-        yield Finding(place, "sequence", "warning", said)
     for sequence in known.sequences:
         # As the server writes a regclass: quoted already.
         name = SQL(sequence.name)

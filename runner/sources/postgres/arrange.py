@@ -17,7 +17,7 @@ from runner.payload.scalars import Unfit, parse
 from runner.sources.jsontext import readable
 from runner.sources.plain import payload_text, plain_event
 from runner.sources.postgres.fields import FIRST_MICROSECOND, INFINITE_TIME, LAST_MICROSECOND, Fields
-from runner.sources.postgres.statement import INFINITE, VERDICT, like
+from runner.sources.postgres.statement import ELSEWHERE, INFINITE, VERDICT, like
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,6 +149,8 @@ class _Assembly:
         if VERDICT in self._fields.rows.schema.names:
             verdicts = self._fields.column(VERDICT).to_numpy(zero_copy_only=False)
             self._fields.reasons |= dict.fromkeys(np.flatnonzero(verdicts == INFINITE).tolist(), INFINITE_TIME)
+            elsewhere = f"payload: it is in {store.elsewhere}, as bytes that only the application reads"
+            self._fields.reasons |= dict.fromkeys(np.flatnonzero(verdicts == ELSEWHERE).tolist(), elsewhere)
         for row in self._fields.reasons:
             self._fields.doubtful[row] = True
         if not self._fields.doubtful.any():

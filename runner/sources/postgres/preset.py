@@ -35,7 +35,8 @@ class TableShape:
 class Join:
     """A table joined to the main one ("m"): inner, on equal columns. on: ((its column, label or column of m), ...).
 
-    first_by: of several joined rows only the one lowest in this column counts.
+    first_by: of several joined rows only the one lowest in this column counts; where there is none, its labels are
+    null.
     """
 
     table: str
@@ -83,6 +84,8 @@ class Preset:
     tenant: str = ""
     without_aggregate: str = ""
     """The aggregate of rows that name none; "" where such a row is no event."""
+    elsewhere: str = ""
+    """An optional label: a row where it is not null has its payload there, as bytes that only the application reads."""
     memberships: str = ""
     """A label of text[]: each tag that the mapping takes is an aggregate, and the event appears once for each."""
     others: tuple[TableShape, ...] = ()

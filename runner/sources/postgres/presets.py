@@ -29,7 +29,8 @@ MARTEN = Preset(
         LeftOut("tombstones", Condition("type", ("tombstone",))),
         LeftOut("archived", Condition("is_archived", (True,)), "archived"),
     ),
-    optional=frozenset({"tenant_id", "is_archived"}),
+    optional=frozenset({"tenant_id", "is_archived", "bdata"}),
+    elsewhere="bdata",
     # Rich append mode reserves positions on another connection than the one that inserts; nothing in the tables tells.
     tail="time",
     sensitive="rich append mode reserves positions on another connection, so the tail is settled by time; with quick "
@@ -179,11 +180,13 @@ RAILS = Preset(
     title="Rails Event Store",
     main=TableShape("event_store_events", ("id", "event_id", "event_type", "data", "created_at")),
     others=(TableShape("event_store_events_in_streams", ("id", "stream", "position", "event_id")),),
-    # An event is linked to as many streams as one likes; the one that it was published in came first.
+    # An event is linked to as many streams as one likes; the one that it was published in came first. One that was
+    # published in none, or whose stream was deleted, is linked nowhere.
     joins=(Join("event_store_events_in_streams", "s", (("event_id", "event_id"),), first_by="id"),),
     labels={"stream": ("s", "stream"), "stream_position": ("s", "position")},
     position=("id",),
-    aggregate_id=labelled("stream"),
+    aggregate_id=labelled("stream", optional=True),
+    without_aggregate="no stream",
     version="stream_position",
     type=labelled("event_type"),
     payload="data",

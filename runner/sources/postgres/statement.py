@@ -27,16 +27,20 @@ if TYPE_CHECKING:
     from runner.sources.postgres.preset import Join
     from runner.sources.postgres.store import Cell, Found, Store
 
-__all__ = ["INFINITE", "VERDICT", "Statement", "like", "plain_column"]
+__all__ = ["ELSEWHERE", "INFINITE", "VERDICT", "Statement", "like", "plain_column"]
 
 VERDICT = "verdict"
-"""The label of the cell that says why a row is no event: 0, 1 + an index of ``Statement.reasons``, or INFINITE."""
+"""The label of the cell that says why a row is no event: 0, 1 + an index of ``Statement.reasons``, INFINITE, or
+ELSEWHERE."""
 
 ALIAS = "r"
 """What the rows are called where they are read."""
 
 INFINITE = -1
 """The verdict over rows whose time is infinite, which comes as null, where a null may be one of its own."""
+
+ELSEWHERE = -2
+"""The verdict over rows whose payload is in ``Store.elsewhere``."""
 
 _INTS = ("int2", "int4", "int8", "numeric", "xid8")
 _NUMBERS = {"int2": types.INT2, "int4": types.INT4, "int8": types.INT8, "xid8": types.XID8, "oid": types.OID}
@@ -118,7 +122,8 @@ class Statement:
         ]
         joined: Composable = SQL("{} AS m").format(main)
         for join, found in store.joins:
-            joined = SQL("{} JOIN {}").format(joined, self._joined(join, found))
+            words = SQL("{} LEFT JOIN {}") if join.first_by else SQL("{} JOIN {}")
+            joined = words.format(joined, self._joined(join, found))
         return SQL("(SELECT {} FROM {}) AS r").format(SQL(", ").join(cells), joined)
 
     def _joined(self, join: Join, found: Found) -> Composable:
@@ -212,6 +217,10 @@ class Statement:
             likes = self._condition(Condition(label, patterns, pattern=True))
             cases.append(SQL("({}) IS NOT TRUE").format(likes))
         whens = [SQL("WHEN {} THEN {}").format(case, Literal(code)) for code, case in enumerate(cases, 1)]
+        if self._store.elsewhere:
+            whens.append(
+                SQL("WHEN {} IS NOT NULL THEN {}").format(Identifier(self._store.elsewhere), Literal(ELSEWHERE))
+            )
         # Infinity comes as null. Where a column has no nulls of its own that says enough.
         doubtful = [c for c in self._times() if not self._store.cells[c].required]
         whens += [SQL("WHEN NOT isfinite({}) THEN {}").format(Identifier(c), Literal(INFINITE)) for c in doubtful]

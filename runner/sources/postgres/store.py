@@ -96,6 +96,7 @@ class Store:
     first_version: int | None = None
     memberships: str = ""
     without_aggregate: str = ""
+    elsewhere: str = ""
     default_tenants: frozenset[str] = frozenset()
     large_objects: frozenset[str] = frozenset()
     config: StoreConfig = field(repr=False, default=None)  # type: ignore[assignment]  # always given
@@ -224,7 +225,8 @@ def authors_sql(query: str) -> SQL:
 
     It is first sent as a prepared statement, of which a server takes one only, and read in read-only transactions.
     """
-    text: Any = query
+    # A comment at its end goes no further than the line.
+    text: Any = f"{query}\n"
     return SQL(text)
 
 
@@ -322,6 +324,7 @@ def _mapped(source: str, config: StoreConfig, preset: Preset | None, cells: Mapp
         first_version=of.first_version if of else None,
         memberships=of.memberships if of and config.aggregate_id is None else "",
         without_aggregate=of.without_aggregate if of else "",
+        elsewhere=of.elsewhere if of and not config.payload and of.elsewhere and known.has(of.elsewhere) else "",
         default_tenants=of.default_tenants if of else frozenset(),
         large_objects=of.large_objects if of else frozenset(),
         config=config,
