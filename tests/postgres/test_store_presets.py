@@ -66,6 +66,24 @@ def test_marten_of_former_versions(database: Database) -> None:
     assert brief(read(database, preset="marten", tail="serialised")[0]) == [(A, 1, "opened", {})]
 
 
+def test_emmett_with_partitions_of_its_own(database: Database) -> None:
+    """A stream is known inside of its partition, which is a tenant where the source says so."""
+    database.sql("""
+        CREATE SEQUENCE emt_global_message_position;
+        CREATE TABLE emt_messages (
+            stream_position bigint NOT NULL, global_position bigint DEFAULT nextval('emt_global_message_position'),
+            transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(), created timestamptz NOT NULL DEFAULT now(),
+            is_archived boolean NOT NULL DEFAULT false, message_kind varchar(1) NOT NULL DEFAULT 'E',
+            stream_id text NOT NULL, partition text NOT NULL, message_type text NOT NULL, message_data jsonb NOT NULL,
+            PRIMARY KEY (stream_id, stream_position, partition, is_archived)) PARTITION BY LIST (partition);
+        CREATE TABLE emt_messages_default PARTITION OF emt_messages FOR VALUES IN ('emt:default');
+        CREATE TABLE emt_messages_shop PARTITION OF emt_messages FOR VALUES IN ('shop__blue');
+        INSERT INTO emt_messages (stream_position, stream_id, partition, message_type, message_data) VALUES
+        (1, 'order-1', 'emt:default', 'Placed', '{}'), (1, 'order-1', 'shop__blue', 'Placed', '{}')""")
+    events, _ = read(database, preset="emmett", tenant="partition")
+    assert [(e["tenant"], e["aggregate_id"]) for e in events] == [("emt:default", "order-1"), ("shop__blue", "order-1")]
+
+
 def test_spatie(database: Database) -> None:
     """Events outside of an aggregate share one stream, in which there are no versions."""
     database.sql(SCHEMAS["spatie"])

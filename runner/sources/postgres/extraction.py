@@ -4,6 +4,11 @@ handed on in order and in bounded memory.
 A cut is a range of the order's first column, wide enough for some hundred thousand rows; its width follows what the
 cuts before it held. Each connection reads its cut in a read-only transaction of its own: what is asked for is settled,
 so any snapshot shows it. Where no index serves the order there is one cut, which the server sorts once.
+
+Threads, not Ray: the server makes the rows, and what is done here is little and outside of the interpreter's lock. Two
+million rows with jsonb, server and reader on the same two cores: 17.8 s over one connection, 9.4 s over two, 7.7 s over
+four, of which this process computed 1.2 s; the same cuts as Ray tasks in two processes took 15.6 s, since each batch
+goes through the object store to the log's one writer. More machines would wait for the same server.
 """
 
 from __future__ import annotations

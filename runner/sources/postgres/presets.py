@@ -103,6 +103,8 @@ EMMETT = Preset(
     optional=frozenset({"message_kind"}),
     tail="xid",
     writes="inline",
+    sensitive="a stream is known inside of its partition: where modules or tenants have partitions of their own, set "
+    'tenant = "partition"',
 )
 
 SPATIE = Preset(
