@@ -8,7 +8,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(SUITABLE)' 2>/dev/null && echo $(p))))
 
-.PHONY: setup demo test check rules bench bench-full bench-check clean
+.PHONY: setup demo test check rules bench bench-quick bench-check clean
 
 setup: $(VENV)/.ready
 
@@ -41,12 +41,17 @@ rules: setup
 demo: setup
 	$(BIN)/runner demo
 
-# The quick form; bench-full is the one whose figures are worth quoting.
-bench: setup
-	$(BIN)/python bench/replay.py --events 2_000_000
+# All of it: some forty minutes, and the making of its logs, which need 60 GB of disk. Parts: make bench ONLY="core ten".
+# Writes bench/results/latest.json and, where no part is missing, README's table and chart. bench-quick writes neither.
+bench: $(VENV)/.bench
+	$(BIN)/python bench/suite.py $(addprefix --only ,$(ONLY))
 
-bench-full: setup
-	$(BIN)/python bench/replay.py
+bench-quick: $(VENV)/.bench
+	$(BIN)/python bench/suite.py --quick $(addprefix --only ,$(ONLY))
+
+$(VENV)/.bench: $(VENV)/.ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
 
 # Exits with 1 where a limit of bench/limits.py is missed; on a busy machine: make bench-check SLACK=0.2
 SLACK ?= 0

@@ -48,15 +48,20 @@ class Own:
         return self.log.batches(partition, self.plan.columns, self.plan.header)
 
     def fold(self) -> list[PartitionOutcome]:
-        """Scan and fold every partition; all rows stay in memory."""
+        """Scan and fold every partition, handed out as a run hands them out; all rows stay in memory."""
         from runner.fold.run import fold_partition
+        from runner.jobs.folding.preparing import grouped
 
         def one(partition: int) -> PartitionOutcome:
             held = self.held
             return fold_partition(self.plan, lambda: self._batches(partition) if held is None else held[partition])
 
-        partitions = range(self.log.partitions)
-        return [one(p) for p in partitions] if self._threads == 1 else list(self._pool.map(one, partitions))
+        def several(group: Sequence[int]) -> list[PartitionOutcome]:
+            return [one(p) for p in group]
+
+        groups = grouped(range(self.log.partitions), self._threads)
+        handed_out = map(several, groups) if self._threads == 1 else self._pool.map(several, groups)
+        return [outcome for outcomes in handed_out for outcome in outcomes]
 
     def rows(self, outcomes: list[PartitionOutcome]) -> dict[str, pa.Table]:
         """The rows of each projection (module:Class), ids in a column ``account``."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from workloads import Made
 
-__all__ = ["Cluster", "cluster", "evict", "project", "run", "same_rows"]
+__all__ = ["Cluster", "cleared", "cluster", "evict", "project", "run", "same_rows"]
 
 HERE = Path(__file__).parent
 LOOK_SECONDS = 0.02
@@ -77,6 +77,13 @@ def project(made: Made, name: str, log: Path | None = None) -> Path:
     where = (log or made.log).resolve()
     (directory / "runner.toml").write_text(f'[project]\nmodules = ["account"]\n[log]\npath = "{where}"\n')
     shutil.copy(HERE / "account.py", directory)
+    return directory
+
+
+def cleared(directory: Path) -> Path:
+    """The project without its read models and its ledger: files of former runs stay for an hour else."""
+    for name in ("read_models", "state"):
+        shutil.rmtree(directory / name, ignore_errors=True)
     return directory
 
 

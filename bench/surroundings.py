@@ -22,10 +22,14 @@ def say(text: str) -> None:
 
 
 def commit() -> str:
-    """With ``-dirty`` where files differ from it."""
-    directory = str(Path(__file__).parent)
-    command = ["git", "-C", directory, "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    """With ``-dirty`` where files differ from it, those apart that the suite itself writes."""
+    git = ["git", "-C", str(Path(__file__).parents[1])]
+    found = subprocess.run([*git, "describe", "--always"], capture_output=True, text=True, check=False)
+    if found.returncode:
+        return "unknown"
+    written = (":(exclude)bench/results", ":(exclude)README.md")
+    differs = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", *written], check=False).returncode
+    return found.stdout.strip() + ("-dirty" if differs else "")
 
 
 def machine() -> dict[str, Any]:

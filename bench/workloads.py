@@ -12,6 +12,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import others
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["OUT", "SHAPES", "WORKLOADS", "Made", "Workload", "prepare", "prepare_log"]
 
 OUT = Path(os.environ.get("RUNNER_BENCH_OUT") or Path(__file__).parent / "out")
+_making = Lock()
 FORMAT = 2
 """Raised when what is written here changes."""
 GATHERED_EVENTS, GATHERED_BYTES = 16_000_000, 2 << 30
@@ -257,11 +259,12 @@ def _once(made: Made, part: str, make: Callable[[], None]) -> None:
     """Make a part of the files unless it was, of the same shape; a part that was begun only is made again."""
     stamp = made.directory / f"{part}.json"
     wanted = json.loads(json.dumps({"format": FORMAT, "shape": type(made.shape).__name__, **asdict(made.shape)}))
-    if stamp.exists() and json.loads(stamp.read_text()) == wanted:
-        return
-    made.directory.mkdir(parents=True, exist_ok=True)
-    make()
-    stamp.write_text(json.dumps(wanted))
+    with _making:
+        if stamp.exists() and json.loads(stamp.read_text()) == wanted:
+            return
+        made.directory.mkdir(parents=True, exist_ok=True)
+        make()
+        stamp.write_text(json.dumps(wanted))
 
 
 def _chunks(shape: Shape) -> Iterator[Any]:

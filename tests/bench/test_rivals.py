@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import contest
 import numpy as np
 import pyarrow as pa
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-
-import contest
 import rivals.comparisons
 import workloads
 from queries import Query, digest, table_of
@@ -22,6 +17,9 @@ from rivals.loaded import ACCOUNT
 from workloads import WORKLOADS
 
 from runner.log import Log, LogWriter
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EVENTS, SAMPLE = 20_000, 3_000
 ALONE = {"ray_data"}
