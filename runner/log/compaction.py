@@ -147,6 +147,7 @@ class _Merge:
         self._threads = threads_for(int(_payloads(group, self._partitions).max()))
 
     def write(self) -> Segment:
+        self._store.fetch((s, f, p) for s in self._group for f in s.files() for p in range(self._partitions))
         filled = [p for p in range(self._partitions) if self._has(p)]
         span = (self._group[0].first, self._group[-1].last)
         rows: list[Callable[[], PartitionRows]] = [partial(self._rows, p) for p in filled]

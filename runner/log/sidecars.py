@@ -101,6 +101,7 @@ def _write_columns(
     writer: LogWriter, store: Store, segment: Segment, wanted: list[_Wanted], types: tuple[str, ...]
 ) -> dict[str, StoredColumn]:
     partitions = store.container(segment.events_file).partitions
+    store.fetch((segment, file, p) for file in (segment.events_file, segment.raw_file) for p in partitions)
 
     def decode_partition(partition: int) -> list[tuple[int, pa.Buffer | None]]:
         return _decode(store, segment, partition, wanted, types)

@@ -45,7 +45,7 @@ class Store:
 
     def fetch(self, wanted: Iterable[tuple[Segment, SegmentFile, int]]) -> None:
         """Have the streams at hand that ``stream`` will be asked for."""
-        self._containers.fetch([(self.container(f), WHOLE if s.tail else partition) for s, f, partition in wanted])
+        self._containers.fetch((self.container(f), WHOLE if s.tail else partition) for s, f, partition in wanted)
 
     def stream(self, segment: Segment, file: SegmentFile, partition: int) -> pa.Buffer | None:
         """The stream with the partition's events, in a tail segment the one with all; None where there is none."""

@@ -31,12 +31,12 @@ ROWS = [
 
 
 @pytest.fixture
-def path(object_store: ObjectStores) -> ObjectStorePath:
-    log = object_store.log()
+def path(faulty_object_store: ObjectStores) -> ObjectStorePath:
+    log = faulty_object_store.log()
     cases.write(log, ROWS, room=Room(events=200, whole_below=0))
     with LogWriter.open(log) as writer:
         writer.ensure_columns([cases.AMOUNT, cases.NOTE])
-    object_store.asked()
+    faulty_object_store.asked()
     return log
 
 
@@ -143,6 +143,16 @@ def test_several_readers_share_a_cache(path: ObjectStorePath, object_store: Obje
     with Log.open(path) as log, ThreadPoolExecutor(6) as pool:
         good = [amounts(log, p) for p in range(4)]
         assert all(found == good for found in pool.map(read, range(6)))
+
+
+def test_a_large_file_goes_in_parts(object_store: ObjectStores, tmp_path: Path) -> None:
+    client = ObjectClient(object_store.log())
+    data = os.urandom(1 << 20) * 9 + b"end"
+    (tmp_path / "large").write_bytes(data)
+    client.upload(tmp_path / "large", "segments/large")
+    assert b"".join(client.stream("segments/large")) == data
+    assert bytes(client.get_range("segments/large", len(data) - 3, 3)) == b"end"
+    assert [(o.key, o.size) for o in client.listed("segments/")] == [("segments/large", len(data))]
 
 
 def test_what_cannot_be_opened_is_said_in_one_line(

@@ -43,6 +43,7 @@ _RETRIES = 8
 _PAUSE = 0.2
 
 _memory: dict[str, MemoryStore] = {}
+_opened: dict[tuple[Any, ...], Any] = {}
 _guard = threading.Lock()
 
 
@@ -70,11 +71,11 @@ class ObjectClient:
         self.name = str(path)
         self._prefix = ""
         try:
-            self._store: Any = self._opened(path)
+            self._store: Any = self._open(path)
         except (BaseError, ValueError, TypeError) as e:
             raise LogError(f"{path}: cannot be opened: {_line(e)}", hint=_HINT) from None
 
-    def _opened(self, path: ObjectStorePath) -> Any:
+    def _open(self, path: ObjectStorePath) -> Any:
         scheme, _, rest = path.url.partition("://")
         if scheme == "memory":
             name, _, prefix = rest.partition("/")
@@ -97,7 +98,12 @@ class ObjectClient:
             "retry_timeout": timedelta(seconds=3 * seconds),
         }
         config: Any = options or None
-        return from_url(path.url, config=config, client_options=client, retry_config=retries)
+        known = (path.url, tuple(sorted(options.items())), repr(client), repr(retries))
+        with _guard:
+            if known not in _opened:
+                # Connections are kept: a log is opened again and again.
+                _opened[known] = from_url(path.url, config=config, client_options=client, retry_config=retries)
+            return _opened[known]
 
     def where(self, key: str) -> str:
         """An object's name, for messages."""

@@ -17,6 +17,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -52,7 +53,7 @@ class Lease:
         found = client.get_tagged(KEY)
         before = _read(found[0], client) if found else {}
         if before and not _over(before, seconds):
-            raise LogLocked(f"{client.name}: another writer has it{_owner(before)}", hint=_WAIT)
+            raise LogLocked(f"{client.name}: another writer has it{_owner(before)}", hint=_wait(before))
         self.number, self._before = int(before.get("fence", 0)), before
         self._manifest, self._collected = int(before.get("manifest", 0)), float(before.get("collected", 0.0))
         tag = client.replace(KEY, self._body(), found[1] if found else None)
@@ -184,4 +185,6 @@ def _owner(lease: Mapping[str, Any]) -> str:
     return f" (process {lease['pid']} on {lease.get('host')})" if "pid" in lease else ""
 
 
-_WAIT = "wait until it is done; of a writer that died elsewhere the lease ends by itself"
+def _wait(lease: Mapping[str, Any]) -> str:
+    ends = datetime.fromtimestamp(lease["until"], UTC)
+    return f"wait until it is done; had it died on another machine, its lease would end at {ends:%H:%M:%S} UTC"

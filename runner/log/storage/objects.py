@@ -154,13 +154,16 @@ class ObjectStorage:
         return CachedContainer(self.cache(), file, self.client.where(segment_key(file.name)))
 
     def fetch(self, wanted: Iterable[tuple[Container, int]]) -> None:
-        missing: list[tuple[CachedContainer, Chunk]] = []
+        missing: dict[tuple[str, int], tuple[CachedContainer, Chunk]] = {}
         for container, partition in wanted:
             chunk = container.chunk(partition)
-            if isinstance(container, CachedContainer) and chunk is not None and container.there(partition) is None:
-                missing.append((container, chunk))
+            # A tail batch is wanted for every partition.
+            if not isinstance(container, CachedContainer) or chunk is None or (container.where, partition) in missing:
+                continue
+            if container.there(partition) is None:
+                missing[container.where, partition] = container, chunk
         if missing:
-            self.cache().fetch(missing)
+            self.cache().fetch(missing.values())
 
     def _range(self, file: SegmentFile, start: int, length: int) -> bytes | memoryview:
         try:
