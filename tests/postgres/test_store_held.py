@@ -15,6 +15,7 @@ from stores_of_libraries import store
 from tail_cases import Clock
 
 from runner.cli.watermarks import _plain, show_watermarks
+from runner.errors import TenantsStopped
 from runner.postgres import SQL
 from runner.sources import open_source
 from runner.sources.postgres.holding import Holding
@@ -74,14 +75,21 @@ class Looks:
         """What one look hands out. The mark's JSON is what the next reader knows."""
         reader: Any = self._reader
         reader.patient = False
-        found = [(e["aggregate_id"], e["version"]) for piece in reader.pieces() for e in piece.events.to_pylist()]
-        self.log += found
-        self.mark = json.loads(json.dumps(reader.mark()))
-        self.notes = reader.notes()
-        if not self._stays:
-            self.close()
-            self._reader = open_source(self._source, self.mark)
-        return found
+        before = len(self.log)
+        try:
+            for piece in reader.pieces():
+                self.log += [(e["aggregate_id"], e["version"]) for e in piece.events.to_pylist()]
+        finally:
+            self.mark = json.loads(json.dumps(reader.mark()))
+            self.notes = reader.notes()
+            if not self._stays:
+                self.again()
+        return self.log[before:]
+
+    def again(self) -> None:
+        """As the next process, which knows the mark."""
+        self.close()
+        self._reader = open_source(self._source, self.mark)
 
     @property
     def held(self) -> list[tuple[int, ...]]:
@@ -409,6 +417,32 @@ def test_a_step_that_is_left_out_is_caught(
         except AssertionError:
             caught.append(scenario.__name__)
     assert caught, "no scenario sees the difference"
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["one reader", "a new reader at each look"])
+def test_of_a_tenant_that_is_stopped_meanwhile(database: Database, stays: bool, clock: Clock) -> None:
+    """Between version 2, which is held, and version 1 a bad row stops their tenant: both come when it is mended."""
+    table = BY_TRANSACTION.replace("stream text", "tenant text DEFAULT 'blue', stream text")
+    with Scene(database, table, stays, clock, 2, tenant="tenant", **XID) as s:
+        s.begin()
+        write(s.writers[1], "bad", 1, data="[]")
+        write(s.quick, "a", 1)
+        write(s.quick, "b", 1, tenant="red")
+        write(s.writers[0], "a", 2)
+        s.writers[0].commit()
+        assert s.looks.look() == []
+        assert len(s.looks.held) == 1
+        s.writers[1].commit()
+        for _ in range(2):
+            with pytest.raises(TenantsStopped, match="1 tenant stopped, the others were read: blue"):
+                s.looks.look()
+            assert s.looks.log == [("b", 1)]
+            assert len(s.looks.held) == 1
+        database.sql("UPDATE events SET data = '{}'")
+        s.looks.again()
+        s.looks.look()
+        assert sorted(s.looks.log) == [("a", 1), ("a", 2), ("b", 1), ("bad", 1)]
+        s.looks.check()
 
 
 def test_who_waits_for_what_is_told(database: Database, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,8 @@ class PostgresReader:
         """Whether rows that time alone will settle soon are waited for; a follower comes again anyway."""
         self.readings: list[StoreReading] = []
         self.failures: list[TenantFailure] = []
+        self._lasting: list[TenantFailure] = []
+        """Of tenants that this reader does not read."""
 
     # The port ---------------------------------------------------------------------------------------------------------
 
@@ -75,7 +77,8 @@ class PostgresReader:
         if self._connection is None:
             yield from self._first_pieces()
         else:
-            self.failures = [f for f in self.failures if not any(r.store.tenant == f.tenant for r in self.readings)]
+            # Those that are read again say again what stops them.
+            self.failures = list(self._lasting)
             yield from self._more_pieces(self._connection)
         if self.failures:
             raise self._failed()
@@ -96,7 +99,10 @@ class PostgresReader:
         self._durability = Durability(connection, self._where)
         extraction = Extraction(self._where, lambda: self.connect("sync"), self._limits, self._tell)
         self._stack.callback(extraction.close)
-        for store in self.stores(connection):
+        stores = self.stores(connection)
+        self._lasting = list(self.failures)
+        for store in stores:
+            begun = len(self.readings)
             try:
                 mark = self._marks.get(store.tenant, StoreMark())
                 reading = StoreReading(store, mark, connection, extraction, self._log, self._only)
@@ -109,6 +115,8 @@ class PostgresReader:
                 if not store.tenant or connection.closed:
                     raise
                 self.failures.append(TenantFailure(store.tenant, error))
+                if len(self.readings) == begun:
+                    self._lasting.append(self.failures[-1])
 
     def mark(self) -> Any:
         return written_marks(self._marks, {r.store.tenant: r.mark for r in self.readings})
