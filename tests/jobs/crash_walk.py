@@ -8,17 +8,22 @@ A walk: {"name", "before": [[job, arguments]...], "crash": step, "run": [job, ar
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import importlib
 import json
 import os
+import pickle
 import shutil
 import sys
 import traceback
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from job_project import ALL, TINY, Project, history
+from numba.core.dispatcher import Dispatcher
 
 from runner.config import load_definitions
 from runner.fold.plan import plan_fold
@@ -106,7 +111,7 @@ def main() -> None:
     root = Path(sys.argv[1])
     # Always the same path: the catalog's views name files by it.
     project = Project(root / "work")
-    load_kernels(project)
+    warm(project, digests)
     before: dict[str, dict[str, Any]] = {}
     for walk in json.load(sys.stdin):
         name = json.dumps(walk["before"])
@@ -119,10 +124,43 @@ def main() -> None:
         print(json.dumps(told), flush=True)  # noqa: T201  # what the test reads
 
 
-def load_kernels(project: Project) -> None:
-    """Every child would load them anew; loading starts no thread."""
+def warm(project: Project, look: Any) -> None:
+    """Load what every child would load anew, modules and kernels; loading starts no thread.
+
+    A child of its own does a job of each kind, looks, and tells what it has then.
+    """
     types = ["opened", "moved", "bought", "closed", "unknown"]
     plan_fold(load_definitions(project.config), types).load()
+    told = project.root.with_name("loaded.pickle")
+    project.root.mkdir()
+    assert forked(partial(_loaded_by_jobs, project, look, told)) == 0
+    shutil.rmtree(project.root)
+    modules, kernels = pickle.loads(told.read_bytes())
+    for module in modules:
+        with suppress(ImportError):  # parts of compiled modules have no file of their own
+            importlib.import_module(module)
+    for module, name, signatures in kernels:
+        kernel = getattr(sys.modules[module], name)
+        for signature in set(signatures) - set(kernel.signatures):
+            kernel.compile(signature)
+
+
+def _loaded_by_jobs(project: Project, look: Any, path: Path) -> None:
+    before = set(sys.modules)
+    do(project, "append", {"from": 0, "to": EVENTS // 2})
+    do(project, "rebuild", {})
+    do(project, "append", {"from": EVENTS // 2, "to": EVENTS})
+    do(project, "update", {"together": 0})
+    do(project, "rebuild", {"prove": 0})
+    do(project, "rollback", {"name": "accounts"})
+    look(project, path)
+    kernels = [one for one in gc.get_objects() if isinstance(one, Dispatcher) and one.signatures]
+    named = [(one.py_func.__module__, one.py_func.__name__, one.signatures) for one in kernels]
+    # Those that were made while the jobs ran, modules and kernels, have no file to be loaded from.
+    files = sorted(m for m in set(sys.modules) - before if getattr(sys.modules[m], "__spec__", None) is not None)
+    known = {*files, *before}
+    here = [one for one in named if one[0] in known and hasattr(sys.modules[one[0]], one[1])]
+    path.write_bytes(pickle.dumps((files, here)))
 
 
 if __name__ == "__main__":

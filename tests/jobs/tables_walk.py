@@ -16,14 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from crash_walk import do, forked, load_kernels
+from crash_walk import do, forked, warm
 from job_project import ALL
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from published_project import SCHEMA, PublishedProject
-
-import runner.jobs.publishing.reconcile
-import runner.sinks.postgres.tables  # noqa: F401  # what children would import each
 
 ENV = "RUNNER_WALK_URL"
 
@@ -90,7 +87,7 @@ def main() -> None:
     project, databases = PublishedProject(root / "work", env=ENV, url=url), Databases(url)
     project.do(f"CREATE SCHEMA {SCHEMA}")
     databases.keep(f"{databases.name}_empty")
-    load_kernels(project)
+    warm(project, digests)
     before: dict[str, tuple[str, Any]] = {}
     for walk in json.load(sys.stdin):
         key = json.dumps(walk["before"])
