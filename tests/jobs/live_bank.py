@@ -76,6 +76,11 @@ class LiveBank(PublishedProject):
     def config(self) -> Config:
         return load_config(self.root / "runner.toml")
 
+    def inline(self, name: str) -> None:
+        """From now on the application writes this read model itself, in the transactions of its events."""
+        with (self.root / "runner.toml").open("a") as file:
+            file.write(f'[publish.{name}]\nwriter = "inline"\n')
+
     def write(self, events: list[Sent], connection: psycopg.Connection[Any] | None = None) -> None:
         """Append these to the store, in a transaction of their own unless a connection is given."""
         if connection is None:

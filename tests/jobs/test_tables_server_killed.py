@@ -116,7 +116,7 @@ def test_killed_at_every_stage_and_gone_on_with(bank: Bank) -> None:
     if not bank.server.running:
         bank.server.start()
     bank.sync()
-    for step in ("load.1", "load.2", "load.4", "switch.1", "switch.2", "switch.3"):
+    for step in ("load.1", "load.2", "load.3", "load.4", "switch.1", "switch.2", "switch.3"):
         bank.killed_at(step)
         bank.dies(bank.rebuild)
     bank.rebuild()
@@ -143,6 +143,21 @@ def test_killed_at_every_stage_and_gone_on_with(bank: Bank) -> None:
     bank.killed_at("switch.3")
     bank.dies(bank.rebuild)
     assert {position for _, _, position in bank.project.states().values()} == {120}
+    bank.rebuild()
+    bank.check()
+    # Switched; only former tables cannot be dropped any more, which the next does.
+    bank.killed_at("switch.4")
+    bank.rebuild()
+    assert not bank.server.running
+    bank.server.start()
+    bank.killed_at("")
+    bank.check()
+    # Under the lock of inline writers: it goes with the server, and nothing of what was done under it stays.
+    bank.project.inline("accounts")
+    bank.grown(160)
+    bank.killed_at("switch.3")
+    bank.dies(bank.rebuild)
+    assert {position for _, _, position in bank.project.states().values()} == {140}
     bank.rebuild()
     bank.check()
 

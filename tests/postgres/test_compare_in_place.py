@@ -14,6 +14,7 @@ from runner.errors import ConfigError, JobError, ReadModelError, RowsDiffer
 from runner.jobs.publishing.rollback import rollback
 from runner.jobs.rebuilding.rebuild import rebuild
 from runner.jobs.updating.update import update
+from runner.sinks.application.writing import DEARER, Changes, cheaper
 from runner.stats import Noted
 
 if TYPE_CHECKING:
@@ -226,6 +227,18 @@ def test_a_dry_run_shows_plan_and_sql_and_changes_nothing(
     assert rows_of(database) == before
     assert database.sql("SELECT * FROM emt_processors") == processors
     assert not (project.folder / "read_models/current.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("differ", "said"),
+    [
+        (0, "0 of 1,000 rows differ (0.0 %): in place is cheaper"),
+        (1000 // DEARER, "in place is cheaper than loading all of them and switching"),
+        (1000 // DEARER + 1, "loading all and switching would be cheaper, where the table may be replaced"),
+    ],
+)
+def test_the_plan_says_which_way_is_cheaper_from_the_size_of_the_difference(differ: int, said: str) -> None:
+    assert said in cheaper(Changes(differ // 2, differ - differ // 2, 0), 1000)
 
 
 def test_a_difference_stops_the_switch(

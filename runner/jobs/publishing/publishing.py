@@ -23,8 +23,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runner.errors import ConfigError, JobError
+from runner.errors import ConfigError, JobError, PostgresError
 from runner.jobs.publishing.writers import Writers, WriterWish, caught_up_under_lock, is_in_place
+from runner.stats import Noted
 from runner.steps import reached
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Publishing:
                     self.made_live(run, coming)
                 with run.stage("publish"):
                     self.models.publish_rebuild(coming.built)
-        self._clean_up(coming.names)
+        self._clean_up(run, coming.names)
         return coming.built
 
     def rehearse(self, run: Recording, built: Sequence[Built]) -> None:
@@ -183,7 +184,7 @@ class Publishing:
         with run.stage("load"):
             for version in apart:
                 self.tables.load(version, listener=run.tell)
-        self._clean_up([version.name for version in apart])
+        self._clean_up(run, [version.name for version in apart])
 
     def made_live(self, run: Recording, coming: Coming, held: Held | None = None) -> None:
         """Switch the loaded tables, put right those that are the application's, and tell it where to go on."""
@@ -256,11 +257,14 @@ class Publishing:
 
         return InPlace(self.config, self.handing_over(names))
 
-    def _clean_up(self, names: Sequence[str]) -> None:
-        """Drop the tables of versions that a rollback cannot go to any more."""
+    def _clean_up(self, run: Recording, names: Sequence[str]) -> None:
+        """Drop the tables of versions that a rollback cannot go to any more. What is live is so without it."""
         assert self.tables is not None
         kept = {name: [version.number for version in self.models.versions(name)] for name in names}
-        self.dropped += self.tables.drop_former(kept)
+        try:
+            self.dropped += self.tables.drop_former(kept)
+        except PostgresError as error:
+            run.tell(Noted(f"former tables stay until the next rebuild: {error}"))
 
 
 def _refuse_without_database(config: Config, names: Sequence[str]) -> None:
