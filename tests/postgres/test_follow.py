@@ -231,9 +231,9 @@ def test_a_log_that_another_writes_is_waited_for_with_growing_pauses(
 ) -> None:
     opened: list[str] = []
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: Any, **named: Any) -> Any:
         opened.append("store")
-        return open_source(*arguments)
+        return open_source(*arguments, **named)
 
     project = started(database, tmp_path)
     with Follower(project.config) as follower, database.connect() as connection:
