@@ -18,6 +18,7 @@ __all__ = [
     "JobStarted",
     "LineRejected",
     "Listener",
+    "Measured",
     "Noted",
     "PartitionFolded",
     "Proved",
@@ -44,6 +45,7 @@ Stage = Literal[
     "switch",
     "apply",
     "compare",
+    "measure",
 ]
 
 
@@ -171,6 +173,15 @@ class RoundFailed:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """One timed run of a bench ended. what: the point or the source, in words."""
+
+    what: str
+    events: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class StageFinished:
     stage: Stage
     seconds: float
@@ -230,6 +241,7 @@ Fact = (
     | CheckpointMoved
     | Followed
     | RoundFailed
+    | Measured
     | StageFinished
     | JobFinished
     | EntryStands

@@ -47,6 +47,7 @@ COMMANDS = {
     "query": Entry("runner.cli.query", "SQL over read models and log."),
     "explain": Entry("runner.cli.explain", "The life of one row, event by event."),
     "doctor": Entry("runner.cli.doctor", "Look at servers, roles and disks; print the GRANTs that are lacking."),
+    "bench": Entry("runner.cli.bench", "How fast this log is folded, what limits it, what more would take."),
     "compact": Entry("runner.cli.compact", "Join the log's small segments into large ones."),
     "audit": Entry("runner.cli.audit", "Check every byte of the log against its digests."),
     "demo": Entry("runner.cli.demo", "A ledger of 10 M events, three read models, figures at the end."),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["DIFFERENT", "INTERRUPTED", "MEANINGS", "described"]
+__all__ = ["DIFFERENT", "INTERRUPTED", "MEANINGS", "SLOWER", "described"]
 
 DIFFERENT = 3
+SLOWER = 12
 INTERRUPTED = 130
 
 MEANINGS = {
@@ -20,6 +21,7 @@ MEANINGS = {
     9: "workers cannot do their part",
     10: "Postgres cannot be reached, refuses, or fails",
     11: "a followed read model was switched to a changed projection; the follower of the former one is done",
+    SLOWER: "a bench is slower than the one that it was compared with",
     INTERRUPTED: "interrupted (Ctrl-C); nothing half-published",
 }
 

@@ -37,6 +37,7 @@ _WORDS: dict[stats.Stage, str] = {
     "merge": "merging",
     "prove": "proving",
     "compare": "comparing",
+    "measure": "measuring",
     "publish": "publishing",
     "compact": "compacting",
     "load": "loading",
@@ -114,6 +115,8 @@ class Watch:
                 self._read(fact)
             case stats.PartitionFolded():
                 self._folded(fact)
+            case stats.Measured():
+                self._measured(fact)
             case stats.RowsWritten(projection, rows, deleted):
                 self.rows[projection] = self.rows.get(projection, 0) + rows
                 self.deleted[projection] = self.deleted.get(projection, 0) + deleted
@@ -152,6 +155,12 @@ class Watch:
         running.events += fact.events
         running.octets, running.total_octets = fact.bytes_done, fact.bytes_total
         self._display.moved(running)
+
+    def _measured(self, fact: stats.Measured) -> None:
+        running = self._running.get("measure") or self._running.get("sync")
+        if running is not None:
+            running.events += fact.events
+            self._display.moved(running)
 
     def _folded(self, fact: stats.PartitionFolded) -> None:
         self.partitions += 1

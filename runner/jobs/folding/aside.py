@@ -5,7 +5,8 @@ What a comparison needs: the rows of ``rebuild --to POSITION``, with nothing cla
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
@@ -22,18 +23,19 @@ from runner.sinks.rows import Target, write_rows, write_template
 from runner.sinks.shape import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from runner.config import Config
     from runner.engine import Engine
     from runner.fold.plan import FoldPlan
     from runner.jobs.folding.partition import FoldedPartition
+    from runner.jobs.records.ledger import PartitionRecord
     from runner.jobs.records.recording import Recording
     from runner.log import Log
     from runner.positions import Position
     from runner.sinks.shape import FileInfo
 
-__all__ = ["folded_aside", "scratch"]
+__all__ = ["Places", "folded_aside", "merged_files", "places_in", "scratch"]
 
 
 @contextmanager
@@ -51,13 +53,18 @@ def scratch(config: Config) -> Iterator[Path]:
         rmtree(made, ignore_errors=True)
 
 
-def folded_aside(
-    run: Recording, engine: Engine, log: Log, plan: FoldPlan, to: Position, directory: Path
-) -> Mapping[str, Version]:
-    """Fold from the first event up to ``to``; a version of each projection, whose files lie in ``directory``.
+@dataclass(frozen=True)
+class Places:
+    """Where a fold that is not published writes. targets: of the rows, by projection; working: where workers write,
+    which of merged keys is another place."""
 
-    Raises FoldError, EngineError.
-    """
+    targets: Mapping[str, Target]
+    working: Mapping[str, Target]
+    merged: frozenset[str]
+
+
+def places_in(directory: Path, log: Log, plan: FoldPlan) -> Places:
+    """Make directories below this one for the rows of all projections."""
     targets: dict[str, Target] = {}
     for n, definition in enumerate(plan.definitions):
         place = directory / f"fold-{n}"
@@ -67,26 +74,49 @@ def folded_aside(
     merged = frozenset(d.name for d in plan.definitions if d.merged)
     for name in merged:
         Path(partial_target(targets[name]).directory).mkdir()
-    check_nodes(engine, log, [Path(t.directory) for t in targets.values()])
-    working = {name: partial_target(t) if name in merged else t for name, t in targets.items()}
-    tasks = [FoldTask(log, plan, group, START, to, working) for group in grouped(range(log.partitions), engine.workers)]
+    return Places(targets, {name: partial_target(t) if name in merged else t for name, t in targets.items()}, merged)
+
+
+def merged_files(
+    plan: FoldPlan, places: Places, records: Iterable[PartitionRecord]
+) -> Mapping[str, tuple[FileInfo, ...]]:
+    """The files of each projection's rows, by partition; partial rows of merged keys are merged into one."""
+    ordered = sorted(records, key=lambda record: record.partition)
+    files: dict[str, tuple[FileInfo, ...]] = {}
+    for definition in plan.definitions:
+        name = definition.name
+        written = tuple(info for record in ordered for info in record.files.get(name, ()))
+        if definition.merged:
+            table = merge_partials(plan, definition, Path(places.working[name].directory), list(written))
+            info = write_rows(places.targets[name], 0, table)
+            written = () if info is None else (info,)
+        files[name] = written
+    return files
+
+
+def folded_aside(
+    run: Recording, engine: Engine, log: Log, plan: FoldPlan, to: Position, directory: Path
+) -> Mapping[str, Version]:
+    """Fold from the first event up to ``to``; a version of each projection, whose files lie in ``directory``.
+
+    Raises FoldError, EngineError.
+    """
+    places = places_in(directory, log, plan)
+    check_nodes(engine, log, [Path(t.directory) for t in places.targets.values()])
+    groups = grouped(range(log.partitions), engine.workers)
+    tasks = [FoldTask(log, plan, group, START, to, places.working) for group in groups]
     parts: list[FoldedPartition] = []
     with run.stage("fold", to) as timing:
-        run_pass(run, engine, tasks, merged, parts.append)
+        run_pass(run, engine, tasks, places.merged, parts.append)
         timing.events = sum(part.record.events for part in parts)
-    parts.sort(key=lambda part: part.record.partition)
+    with run.stage("merge") if places.merged else nullcontext():
+        files = merged_files(plan, places, (part.record for part in parts))
     versions = {}
     for definition in plan.definitions:
-        name, target = definition.name, targets[definition.name]
-        files: list[FileInfo] = [info for part in parts for info in part.record.files.get(name, ())]
-        if definition.merged:
-            with run.stage("merge"):
-                table = merge_partials(plan, definition, Path(working[name].directory), files)
-                info = write_rows(target, 0, table)
-            files = [] if info is None else [info]
+        name, target = definition.name, places.targets[definition.name]
         now = datetime.now(UTC).isoformat()
         shape = shape_of(log, plan, definition)
-        version = Version(shape, 0, 0, to, Path(target.directory), now, now, run.job_id, tuple(files))
+        version = Version(shape, 0, 0, to, Path(target.directory), now, now, run.job_id, files[name])
         write_template(version.directory, shape)
         versions[name] = version
     return versions
