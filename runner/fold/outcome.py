@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     import numpy as np
     import numpy.typing as npt
@@ -25,8 +25,18 @@ Batches = Callable[[], "Iterable[Batch]"]
 class SavedRows(Protocol):
     """The rows that a catch-up continues from."""
 
-    def __call__(self, projection: str, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> pa.Table:
-        """The saved rows of the aggregates with these identity hashes (n words each, ascending); schema of ``rows``."""
+    def __call__(
+        self,
+        projection: str,
+        hi: npt.NDArray[np.uint64],
+        lo: npt.NDArray[np.uint64],
+        columns: Collection[str] | None = None,
+    ) -> pa.Table:
+        """The saved rows of the aggregates with these identity hashes (n words each, ascending); schema of ``rows``.
+
+        columns: those that are wanted beside the hashes, all of the key but the aggregate among them; others may be
+        left out. None: all.
+        """
 
 
 @dataclass(frozen=True)

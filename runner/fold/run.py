@@ -130,7 +130,10 @@ class _Attempt:
         if saved is not None and touched is not None:
             for n, d in enumerate(self.definitions):
                 if active[n] and not d.merged:
-                    self.before[n] = load_states(self.keys[n], self.states[n], saved(d.name, touched.hi, touched.lo))
+                    # Which aggregate a row is of, its hashes say.
+                    read = {part.name for part in d.key[1:]} | {f.name for f in d.fields}
+                    rows = saved(d.name, touched.hi, touched.lo, read)
+                    self.before[n] = load_states(self.keys[n], self.states[n], rows)
 
     def _keys(self, n: int, definition: ProjectionDefinition) -> Keys:
         words = self.plan.words[n] + (0 if definition.merged else 1)

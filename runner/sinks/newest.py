@@ -17,7 +17,7 @@ from runner.sinks.shape import DELETED, DELTA, HASH
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["in_hashes", "key_codes", "lay_over", "newest_of", "rows_with_keys"]
+__all__ = ["in_hashes", "key_codes", "lay_over", "newest_of", "rows_of_hashes", "rows_with_keys"]
 
 UInt64s = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
@@ -46,6 +46,16 @@ def in_hashes(hi: UInt64s, lo: UInt64s, wanted_hi: UInt64s, wanted_lo: UInt64s) 
     place = np.searchsorted(wanted_hi, hi)
     np.minimum(place, len(wanted_hi) - 1, out=place)
     return cast("Bools", (wanted_hi[place] == hi) & (wanted_lo[place] == lo))
+
+
+def rows_of_hashes(hi: UInt64s, lo: UInt64s, wanted_hi: UInt64s, wanted_lo: UInt64s) -> Int64s:
+    """``flatnonzero(in_hashes(...))`` for few of many: hi ascends, and is searched for each of the wanted pairs."""
+    first = np.searchsorted(hi, wanted_hi, "left")
+    counts = np.searchsorted(hi, wanted_hi, "right") - first
+    rows = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(int(counts.sum()))
+    rows = rows[lo[rows] == np.repeat(wanted_lo, counts)]
+    # Wanted pairs that share their first word, or are given twice, find rows out of order or twice.
+    return cast("Int64s", rows if bool(np.all(rows[1:] > rows[:-1])) else np.unique(rows))
 
 
 def key_codes(table: pa.Table, key: Sequence[str]) -> list[Int64s]:

@@ -1,10 +1,11 @@
 """Rows into Parquet files and back. A worker needs no more than a ``Target``: plain data with a path.
 
 Files are sorted by (``_hash_hi``, ``_hash_lo``), merged keys by their key, so that a catch-up finds an aggregate's
-rows by row-group statistics and binary search. LZ4, row groups of 65,536 rows, page checksums. For 1 M rows of six
-fields and the hashes on one core: none 0.14 s and 65 MB, LZ4 0.16 s and 47 MB, Snappy 0.17 s and 47 MB, zstd 0.22 s and
-39 MB; reading back 0.058, 0.055, 0.08, 0.10 s. Only texts are dictionary-encoded: on numbers it costs more than it
-gives.
+rows by row-group statistics and binary search. Row groups of 65,536 rows, page checksums. What has a fixed width is
+plain and uncompressed, one page a row group, so that a catch-up takes the rows that it needs out of the mapped file
+(``mapped.py``); all else is LZ4. For 1 M rows of six fields and the hashes on one core: none 0.14 s and 65 MB, LZ4
+0.16 s and 47 MB, Snappy 0.17 s and 47 MB, zstd 0.22 s and 39 MB; reading all back 0.058, 0.055, 0.08, 0.10 s. Only
+texts are dictionary-encoded: on numbers it costs more than it gives.
 """
 
 from __future__ import annotations
@@ -230,13 +231,21 @@ def _sortable(table: pa.Table, key: Sequence[str]) -> pa.Table:
 
 def _parquet(table: pa.Table) -> pa.Buffer:
     texts = [f.name for f in table.schema if pa.types.is_string(f.type)]
+    # Not named here: not compressed.
+    packed = [
+        f"{f.name}.list.element" if pa.types.is_list(f.type) else f.name
+        for f in table.schema
+        if not pa.types.is_primitive(f.type)
+    ]
     out = pa.BufferOutputStream()
     pq.write_table(
         table,
         out,
-        compression="lz4",
+        compression=dict.fromkeys(packed, "lz4"),
         use_dictionary=texts,
         row_group_size=ROW_GROUP,
         write_page_checksum=True,
+        data_page_size=64 * ROW_GROUP,
+        max_rows_per_page=ROW_GROUP,
     )
     return out.getvalue()

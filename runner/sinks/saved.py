@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,13 @@ import pyarrow.parquet as pq
 
 from runner.errors import ReadModelError
 from runner.sinks.durable import digest_of, footer_of, translated
-from runner.sinks.newest import in_hashes, lay_over, rows_with_keys, words
+from runner.sinks.mapped import MappedColumn, mapped_column
+from runner.sinks.newest import in_hashes, lay_over, rows_of_hashes, rows_with_keys, words
 from runner.sinks.rows import file_schema, read_files
-from runner.sinks.shape import EVERY, HASH
+from runner.sinks.shape import DELETED, DELTA, EVERY, HASH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from runner.sinks.shape import FileInfo, Version
@@ -29,18 +31,38 @@ __all__ = ["KeptFiles", "SavedFiles", "of_partition", "partition_rows"]
 UInt64s = npt.NDArray[np.uint64]
 KEPT, KEPT_FILE = 256 << 20, 16 << 20
 """Bytes of tables that are kept, and of the largest file that is."""
+FILES = 1024
+"""Files that stay mapped."""
 SMALL = 16 << 20
 """Bytes up to which a file is compared with its digest as a whole (a millisecond) before some of its rows are read."""
 
 
 class KeptFiles:
-    """Tables of files that were read, up to so many bytes; what was used longest ago goes first. Safe for threads."""
+    """Files that were looked at, and tables of those that were read, up to so many bytes; what was used longest ago
+    goes first. Safe for threads.
+    """
 
     def __init__(self, room: int = KEPT) -> None:
         self._room = room
+        self._files: OrderedDict[tuple[str, str, str], _File] = OrderedDict()
         self._tables: OrderedDict[tuple[str, str, str], pa.Table] = OrderedDict()
         self._bytes = 0
         self._guard = threading.Lock()
+
+    def file(self, version: Version, info: FileInfo) -> _File:
+        """A file, compared with its digest when it was first looked at."""
+        key = (str(version.directory), info.name, info.digest)
+        with self._guard:
+            found = self._files.get(key)
+            if found is not None:
+                self._files.move_to_end(key)
+                return found
+        found = _File(version, info)
+        with self._guard:
+            self._files[key] = found
+            while len(self._files) > FILES:
+                self._files.popitem(last=False)
+        return found
 
     def table(self, version: Version, info: FileInfo) -> pa.Table:
         """The rows of a file, compared with its digest when it was read."""
@@ -75,10 +97,12 @@ class SavedFiles:
     def __reduce__(self) -> tuple[object, ...]:
         return SavedFiles, (self.versions,)
 
-    def __call__(self, projection: str, hi: UInt64s, lo: UInt64s) -> pa.Table:
+    def __call__(self, projection: str, hi: UInt64s, lo: UInt64s, columns: Collection[str] | None = None) -> pa.Table:
         """The rows of the aggregates with these hashes, ascending by hash; their plain columns (no dictionaries).
 
-        hi, lo: uint64[n]. ReadModelError for merged keys (use ``by_keys``), an unknown name, a damaged file.
+        hi, lo: uint64[n]. columns: those that are wanted beside the hashes, None for all; of the key the aggregate may
+        be left out, for which the hashes stand, the rest may not. ReadModelError for merged keys (use ``by_keys``), an
+        unknown name, a damaged file.
         """
         version = self._version(projection)
         shape = version.shape
@@ -87,12 +111,14 @@ class SavedFiles:
         if len(hi) > 1 and not bool(np.all(hi[1:] > hi[:-1])):
             order = np.lexsort((lo, hi))
             hi, lo = hi[order], lo[order]
+        names = [n for n in shape.schema.names if columns is None or n in columns or n in HASH]
+        key = shape.full_key if columns is None else (*HASH, *(n for n in shape.full_key if n in columns))
         partitions = frozenset(_partitions(hi, shape.partitions))
-        base = [self._rows_of(version, f, hi, lo) for f in version.bases if f.partition in partitions]
+        base = [self._rows_of(version, f, hi, lo, names) for f in version.bases if f.partition in partitions]
         touching = (f for f in version.deltas if f.partition == EVERY or f.partition in partitions)
-        deltas = [self._rows_of(version, f, hi, lo) for f in touching]
-        empty = shape.schema.empty_table()
-        rows = lay_over(pa.concat_tables([empty, *base]), deltas, shape.full_key)
+        deltas = [self._rows_of(version, f, hi, lo, [*names, DELETED, DELTA]) for f in touching]
+        empty = shape.schema.empty_table().select(names)
+        rows = lay_over(pa.concat_tables([empty, *base]), deltas, key)
         order = np.lexsort((words(rows, HASH[1]), words(rows, HASH[0])))
         return rows.take(pa.array(order)).combine_chunks()
 
@@ -110,10 +136,13 @@ class SavedFiles:
         tables = [partition_rows(version, partition) for partition in version.partitions]
         return pa.concat_tables([version.shape.schema.empty_table(), *tables]).combine_chunks()
 
-    def _rows_of(self, version: Version, info: FileInfo, hi: UInt64s, lo: UInt64s) -> pa.Table:
+    def _rows_of(self, version: Version, info: FileInfo, hi: UInt64s, lo: UInt64s, names: Sequence[str]) -> pa.Table:
         if self.kept is None or info.bytes > KEPT_FILE:
-            return _rows_of(version, info, hi, lo)
-        table = self.kept.table(version, info)
+            return _File(version, info).rows(hi, lo, names)
+        file = self.kept.file(version, info)
+        if file.maps(names):
+            return file.rows(hi, lo, names)
+        table = self.kept.table(version, info).select(names)
         return table.filter(pa.array(in_hashes(words(table, HASH[0]), words(table, HASH[1]), hi, lo)))
 
     def _version(self, projection: str) -> Version:
@@ -149,25 +178,72 @@ def _partitions(hi: UInt64s, count: int) -> list[int]:
     return [int(p) for p in np.unique(hi >> shift)]
 
 
-def _rows_of(version: Version, info: FileInfo, hi: UInt64s, lo: UInt64s) -> pa.Table:
-    """The file's rows of these aggregates (ascending hashes), in the file's order."""
-    path = version.directory / info.name
-    schema = file_schema(version, info)
-    checked = _checked(path, info)
-    try:
-        with pq.ParquetFile(pa.BufferReader(checked), page_checksum_verification=True) as file:
-            groups = _groups(file.metadata, hi)
-            if groups:
-                hashes = file.read_row_groups(groups, columns=list(HASH), use_threads=False)
-                hit = in_hashes(words(hashes, HASH[0]), words(hashes, HASH[1]), hi, lo)
-                groups, hit = _narrowed(file.metadata, groups, hit)
-            if not groups:
-                return schema.empty_table()
-            rows = file.read_row_groups(groups, columns=schema.names, use_threads=False)
-            rows = rows.select(schema.names).cast(schema)
-            return rows if hit.all() else rows.filter(pa.array(hit))
-    except (OSError, pa.ArrowException) as error:
-        raise ReadModelError(f"{path} is damaged: {error}", hint="roll back, or rebuild the read model") from error
+class _File:
+    """A file that was looked at: its bytes, mapped, and where in them which columns lie as they lie in memory."""
+
+    def __init__(self, version: Version, info: FileInfo) -> None:
+        self.path = version.directory / info.name
+        self._schema = file_schema(version, info)
+        self._data = _checked(self.path, info)
+        with self._translated(), pq.ParquetFile(pa.BufferReader(self._data)) as file:
+            self._metadata = file.metadata
+        # Of a larger file only the footer was compared with its digest; Arrow compares each page that it reads.
+        whole = np.frombuffer(self._data, np.uint8) if info.bytes <= SMALL else None
+        self._mapped = [] if whole is None else [self._columns(whole, g) for g in range(self._metadata.num_row_groups)]
+
+    def _columns(self, whole: npt.NDArray[np.uint8], group: int) -> dict[str, MappedColumn]:
+        found = {}
+        of_group = self._metadata.row_group(group)
+        for place in range(of_group.num_columns):
+            name = of_group.column(place).path_in_schema
+            if name in self._schema.names:
+                column = mapped_column(whole, of_group, place, self._schema.field(name).type)
+                if column is not None:
+                    found[name] = column
+        return found
+
+    def maps(self, names: Sequence[str]) -> bool:
+        """Whether Arrow has to read none of these columns."""
+        return bool(self._mapped) and all(name in columns for columns in self._mapped for name in names)
+
+    def rows(self, hi: UInt64s, lo: UInt64s, names: Sequence[str]) -> pa.Table:
+        """The rows of these aggregates (ascending hashes), in the file's order; these columns of them."""
+        schema = pa.schema([f for f in self._schema if f.name in names])
+        parts = [self._group(group, schema, hi, lo) for group in _groups(self._metadata, hi)]
+        return pa.concat_tables(parts) if parts else schema.empty_table()
+
+    def _group(self, group: int, schema: pa.Schema, hi: UInt64s, lo: UInt64s) -> pa.Table:
+        mapped = self._mapped[group] if self._mapped else {}
+        if all(name in mapped for name in HASH):
+            hit = rows_of_hashes(mapped[HASH[0]].values, mapped[HASH[1]].values, hi, lo)
+        else:
+            hashes = self._read(group, list(HASH))
+            hit = np.flatnonzero(in_hashes(words(hashes, HASH[0]), words(hashes, HASH[1]), hi, lo))
+        if not len(hit):
+            return schema.empty_table()
+        found = {f.name: mapped[f.name].take(hit) for f in schema if f.name in mapped}
+        rest = [f.name for f in schema if f.name not in found]
+        if rest:
+            read = self._read(group, rest).take(pa.array(hit))
+            found |= {name: read[name] for name in rest}
+        return pa.table([found[f.name] for f in schema], names=schema.names).cast(schema)
+
+    def _read(self, group: int, names: list[str]) -> pa.Table:
+        with (
+            self._translated(),
+            pq.ParquetFile(
+                pa.BufferReader(self._data), metadata=self._metadata, page_checksum_verification=True
+            ) as file,
+        ):
+            return file.read_row_groups([group], columns=names, use_threads=False)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            hint = "roll back, or rebuild the read model"
+            raise ReadModelError(f"{self.path} is damaged: {error}", hint=hint) from error
 
 
 def _checked(path: Path, info: FileInfo) -> pa.Buffer:
@@ -198,18 +274,3 @@ def _groups(metadata: pq.FileMetaData, hi: UInt64s) -> list[int]:
         if np.searchsorted(hi, first, "left") < np.searchsorted(hi, last, "right"):
             found.append(group)
     return found
-
-
-def _narrowed(
-    metadata: pq.FileMetaData, groups: Sequence[int], hit: npt.NDArray[np.bool_]
-) -> tuple[list[int], npt.NDArray[np.bool_]]:
-    """Only the row groups with a hit, and their hits."""
-    kept, hits, start = [], [], 0
-    for group in groups:
-        stop = start + metadata.row_group(group).num_rows
-        part = hit[start:stop]
-        if part.any():
-            kept.append(group)
-            hits.append(part)
-        start = stop
-    return kept, np.concatenate(hits) if hits else hit[:0]

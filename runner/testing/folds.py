@@ -22,7 +22,7 @@ from runner.positions import PartitionId
 from runner.testing.batches import MemoryLog, SentEvent, memory_log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -122,7 +122,13 @@ class _Model:
             return row_schema(self.definition, self.identity).empty_table()
         return rows_table(self.definition, list(self.rows.values()), self.identity)
 
-    def saved(self, projection: str, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> pa.Table:
+    def saved(
+        self,
+        projection: str,
+        hi: npt.NDArray[np.uint64],
+        lo: npt.NDArray[np.uint64],
+        columns: Collection[str] | None = None,
+    ) -> pa.Table:
         """The ``SavedRows`` of an update."""
         assert projection == self.definition.name
         asked = set(zip(hi.tolist(), lo.tolist(), strict=True))

@@ -22,7 +22,7 @@ from runner.positions import PartitionId
 from runner.testing.batches import MemoryLog, SentEvent, memory_log, sent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -158,14 +158,23 @@ class Saved:
         self.tables: dict[str, pa.Table] = {}
         self.asked: list[str] = []
 
-    def __call__(self, projection: str, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> pa.Table:
+    def __call__(
+        self,
+        projection: str,
+        hi: npt.NDArray[np.uint64],
+        lo: npt.NDArray[np.uint64],
+        columns: Collection[str] | None = None,
+    ) -> pa.Table:
         pairs = list(zip(hi.tolist(), lo.tolist(), strict=True))
         assert pairs == sorted(set(pairs)), "hashes are distinct and ascend"
         self.asked.append(projection)
         table = self.tables[projection]
         wanted = set(pairs)
         own = zip(table.column("_hash_hi").to_pylist(), table.column("_hash_lo").to_pylist(), strict=True)
-        return table.filter(pa.array([pair in wanted for pair in own], pa.bool_()))
+        rows = table.filter(pa.array([pair in wanted for pair in own], pa.bool_()))
+        return (
+            rows if columns is None else rows.select([n for n in rows.column_names if n in columns or n[:5] == "_hash"])
+        )
 
     def take(self, outcome: PartitionOutcome, *, first: bool) -> None:
         """Put a rebuild's or an update's rows in."""

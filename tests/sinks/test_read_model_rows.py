@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from runner.errors import ReadModelError
 from runner.positions import Position
 from runner.sinks import rows as rows_module
+from runner.sinks import saved as saved_module
 from runner.sinks.compaction import MANY, due
 from runner.sinks.export import canonical
 from runner.sinks.newest import in_hashes, newest_of, rows_with_keys
 from runner.sinks.rows import Target, read_file, write_rows
-from runner.sinks.saved import SavedFiles
+from runner.sinks.saved import KeptFiles, SavedFiles
 from runner.sinks.shape import HASH, FileInfo, Shape, Version
 from runner.testing.read_model_rows import child_shape, every_type_shape, keyed_shape, rows_for
 
@@ -96,8 +97,12 @@ def test_saved_rows_are_those_a_plain_search_finds(
         info = write_rows(_target(Path(root), shape), 0, table)
         version = Version(shape, 1, 0, Position(1), Path(root), "", "", "", (info,) if info else ())
         saved = SavedFiles((version,))(shape.name, *_words(sorted(want)))
+        some = SavedFiles((version,), KeptFiles())(shape.name, *_words(sorted(want)), {"sku", "n"})
+        patch.setattr(saved_module, "SMALL", 0)  # as for a large file, whose pages Arrow reads
+        assert SavedFiles((version,))(shape.name, *_words(sorted(want))).equals(saved)
     found = [(row[HASH[0]], row[HASH[1]], row["n"]) for row in saved.to_pylist()]
     assert found == sorted((h, low, n) for n, (h, low) in enumerate(pairs) if (h, low) in want)
+    assert some.equals(saved.select(["sku", "n", *HASH]))
 
 
 def _target(directory: Path, shape: Shape, revision: int = 0) -> Target:

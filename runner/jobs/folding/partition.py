@@ -23,7 +23,7 @@ from runner.sinks.rows import write_rows
 from runner.sinks.shape import EVERY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from concurrent.futures import Future
 
     import numpy as np
@@ -179,9 +179,15 @@ class _Saved:
 
     files: SavedFiles
 
-    def __call__(self, projection: str, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> pa.Table:
+    def __call__(
+        self,
+        projection: str,
+        hi: npt.NDArray[np.uint64],
+        lo: npt.NDArray[np.uint64],
+        columns: Collection[str] | None = None,
+    ) -> pa.Table:
         try:
-            return self.files(projection, hi, lo)
+            return self.files(projection, hi, lo, columns)
         except ReadModelError as error:
             raise SavedStatesDamaged(projection, error) from error
 
