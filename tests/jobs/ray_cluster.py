@@ -1,8 +1,9 @@
 """Run as a script: jobs on a Ray that runs already, in a process of its own, since Ray keeps the first token it used.
 
-``ray_cluster.py DIRECTORY`` starts a Ray head in another process, which knows the log's directory but none of the
-author's modules, goes through every scenario and writes what came of it as one JSON object: what it saw by the
-scenario's name, or {"failed": traceback}. The head ends with this script, however that ends: it waits on a pipe.
+``ray_cluster.py DIRECTORY`` starts a Ray of three nodes with one CPU each, in another process, which knows the log's
+directory but none of the author's modules, goes through every scenario and writes what came of it as one JSON object:
+what it saw by the scenario's name, or {"failed": traceback}. The nodes end with this script, however that ends: their
+process waits on a pipe.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +57,8 @@ import os
 import signal
 import sys
 
+import ray
+
 from runner import Event, Projection, on
 from rates_of_cluster import VAT
 
@@ -84,28 +88,62 @@ def dying_once(marker, function, task):
     except FileExistsError:
         return result
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def node(_task):
+    return ray.get_runtime_context().get_node_id()
+
+
+def waiting_on(node_id, marker, function, task):
+    """Does the task, anywhere but on this node: there it only begins, and waits for the node's end."""
+    if node(None) == node_id:
+        open(marker, "w").close()
+        signal.pause()
+    return function(task)
 '''
 
-HEAD = """
+NODES = 3
+HEAD = f"""
 import os, shutil, sys
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import ray
+from ray._common.utils import reset_ray_address
+from ray.cluster_utils import Cluster
+room = dict(num_cpus=1, num_gpus=0, object_store_memory=80 * 2**20, include_dashboard=False, temp_dir=sys.argv[1])
+cluster = None
 try:
-    ray.init(
-        address="local", num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-        object_store_memory=80 * 2**20, _temp_dir=sys.argv[1],
-    )
-    print("at", ray.get_runtime_context().gcs_address, flush=True)
-    sys.stdin.read()
+    cluster = Cluster(initialize_head=True, head_node_args=room)
+    nodes = [cluster.add_node(**room) for _ in range({NODES - 1})]
+    print("at", cluster.address, *(node.node_id for node in nodes), flush=True)
+    for victim in sys.stdin:
+        (node,) = (node for node in nodes if node.node_id == victim.strip())
+        cluster.remove_node(node, allow_graceful=False)
 finally:
-    ray.shutdown()
+    if cluster is not None:
+        cluster.shutdown()
+    reset_ray_address()
     shutil.rmtree(sys.argv[1], ignore_errors=True)
 """
 
 
+@dataclass
+class Cluster:
+    """A Ray that another process started. address: of its head; others: the ids of its nodes but the head."""
+
+    address: str
+    others: list[str]
+    _process: subprocess.Popen[str]
+
+    def kill(self, node: str) -> None:
+        """All of a node's processes, at once; it is on its way when this returns."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(node + "\n")
+        self._process.stdin.flush()
+
+
 @contextmanager
-def cluster(folder: Path) -> Iterator[str]:
-    """The address of a Ray that another process started there; it and what it started are gone afterwards."""
+def cluster(folder: Path) -> Iterator[Cluster]:
+    """It and all that it started are gone afterwards."""
     # Sockets have short paths.
     temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     head = subprocess.Popen(
@@ -117,7 +155,7 @@ def cluster(folder: Path) -> Iterator[str]:
         words = head.stdout.readline().split()
         assert words, "Ray did not start"
         family = psutil.Process(head.pid).children(recursive=True)
-        yield words[1]
+        yield Cluster(words[1], words[2:], head)
     finally:
         if head.poll() is None:
             family += psutil.Process(head.pid).children(recursive=True)
@@ -159,15 +197,15 @@ def in_process(project: Project) -> dict[str, Any]:
     return seen(project)
 
 
-def modules(address: str, root: Path, far: ModuleType) -> dict[str, Any]:
+def modules(ray: Cluster, root: Path, far: ModuleType) -> dict[str, Any]:
     """Workers get the modules that they lack."""
     project = shop(root)
-    engine = RayEngine(1, address=address, modules=gather(["far_of_cluster"]))
+    engine = RayEngine(1, address=ray.address, modules=gather(["far_of_cluster"]))
     try:
         ((folder, has, loader),) = engine.run(far.place, [None])
     finally:
         engine.close()
-    report = rebuild(project.config, engine="ray", address=address, workers=2, prove=10)
+    report = rebuild(project.config, engine="ray", address=ray.address, workers=2, prove=10)
     return {
         "worker": {"folder": folder, "has": has, "loader": loader},
         "report": [report.engine, report.workers, report.events],
@@ -176,13 +214,13 @@ def modules(address: str, root: Path, far: ModuleType) -> dict[str, Any]:
     }
 
 
-def command(address: str, root: Path, _far: ModuleType) -> dict[str, Any]:
+def command(ray: Cluster, root: Path, _far: ModuleType) -> dict[str, Any]:
     """``runner rebuild --address``."""
     project = shop(root)
     (root / "runner.toml").write_text(CONFIG)
     (root / "far_of_cluster.py").write_text(FAR)
     (root / "rates_of_cluster.py").write_text(RATES)
-    options = ["--config", str(root / "runner.toml"), "--address", address, "--workers", "2", "--json"]
+    options = ["--config", str(root / "runner.toml"), "--address", ray.address, "--workers", "2", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "runner", "rebuild", "--all", *options],
         capture_output=True,
@@ -206,11 +244,11 @@ class DiesOnce(RayEngine):
         return super().run(partial(self.far.dying_once, self.marker, function), tasks)
 
 
-def death(address: str, root: Path, far: ModuleType) -> dict[str, Any]:
+def death(ray: Cluster, root: Path, far: ModuleType) -> dict[str, Any]:
     """A task whose worker died is done again."""
     project = shop(root)
     marker = root.with_name("died")
-    engine = DiesOnce(2, address=address, modules=gather(["far_of_cluster"]))
+    engine = DiesOnce(2, address=ray.address, modules=gather(["far_of_cluster"]))
     engine.marker, engine.far = str(marker), far
     try:
         report = rebuild(project.config, engine=engine, prove=10)
@@ -238,11 +276,11 @@ class LogIsElsewhere(RayEngine):
         return super().run(function, tasks)
 
 
-def unseen(address: str, root: Path, _far: ModuleType) -> dict[str, Any]:
+def unseen(ray: Cluster, root: Path, _far: ModuleType) -> dict[str, Any]:
     """Workers that cannot see the log say so before the run starts."""
     project = shop(root)
     before = in_process(project)
-    engine = LogIsElsewhere(2, address=address, modules=gather(["far_of_cluster"]))
+    engine = LogIsElsewhere(2, address=ray.address, modules=gather(["far_of_cluster"]))
     engine.log = root / "log"
     told: dict[str, Any] = {"error": "", "hint": ""}
     try:
@@ -262,7 +300,46 @@ def unseen(address: str, root: Path, _far: ModuleType) -> dict[str, Any]:
     }
 
 
-SCENARIOS = {"modules": modules, "command": command, "death": death, "unseen": unseen}
+class WaitsOnOneNode(RayEngine):
+    """A task that comes to one of the nodes says so, and waits there for the end of that node."""
+
+    node = marker = ""
+    far: Any = None
+
+    def run(self, function: Callable[..., Any], tasks: Iterable[Any]) -> Generator[Any, None, None]:
+        return super().run(partial(self.far.waiting_on, self.node, self.marker, function), tasks)
+
+
+def node_death(ray: Cluster, root: Path, far: ModuleType) -> dict[str, Any]:
+    """A node is killed in the middle, with a task on it; each node has worked before."""
+    project = shop(root)
+    marker = root.with_name("waits")
+    engine = WaitsOnOneNode(NODES, address=ray.address, modules=gather(["far_of_cluster"]))
+    engine.node, engine.marker, engine.far = ray.others[0], str(marker), far
+    nodes = len(engine.on_every_node(far.node, None))
+
+    waits = threading.Event()
+
+    def killed_once_it_works() -> None:
+        marker.read_bytes()  # opened on both sides, then closed by the task
+        waits.set()
+        ray.kill(ray.others[0])
+
+    os.mkfifo(marker)
+    threading.Thread(target=killed_once_it_works, daemon=True).start()
+    try:
+        report = rebuild(project.config, engine=engine, prove=10)
+    finally:
+        engine.close()
+    return {
+        "nodes": nodes,
+        "waited": waits.is_set(),
+        "events": report.events,
+        "by_ray": seen(project),
+    }
+
+
+SCENARIOS = {"modules": modules, "command": command, "death": death, "unseen": unseen, "node_death": node_death}
 
 
 def main() -> None:
@@ -273,10 +350,10 @@ def main() -> None:
         folder.mkdir()
     far = imported(author)
     told: dict[str, Any] = {"elsewhere": str(elsewhere)}
-    with cluster(elsewhere) as address:
+    with cluster(elsewhere) as ray:
         for name, scenario in SCENARIOS.items():
             try:
-                told[name] = scenario(address, root / name, far)
+                told[name] = scenario(ray, root / name, far)
             except Exception:  # the others are told all the same
                 told[name] = {"failed": traceback.format_exc()}
     print(json.dumps(told), flush=True)  # noqa: T201  # what the test reads

@@ -1,4 +1,5 @@
-"""A Ray that runs already, whose workers have none of the author's modules: jobs there, a death, a log out of sight."""
+"""A Ray of three nodes that runs already, whose workers have none of the author's modules: jobs there, the death of a
+worker and of a node, a log out of sight."""
 
 from __future__ import annotations
 
@@ -86,3 +87,11 @@ def test_workers_that_do_not_see_the_log_say_so_before_the_run_starts(results: d
     assert "--engine threads" in told["hint"]
     assert told["begun"] == 0, "tasks were handed out"
     assert told["same"], "what is live changed"
+
+
+def test_a_node_is_killed_in_the_middle(results: dict[str, Any]) -> None:
+    told = of(results, "node_death")
+    assert told["waited"], "no task waited there for the node's end"
+    assert told["nodes"] == 3
+    assert told["events"] == EVENTS
+    check(results, told)
