@@ -26,7 +26,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         [sys.executable, str(SCRIPT), str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        out, err = script.communicate(timeout=300)
+        out, err = script.communicate(timeout=600)
     finally:
         if script.poll() is None:
             family = psutil.Process(script.pid).children(recursive=True)
