@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,16 @@ TOGETHER = ("tests/real",)
 settings.register_profile("any machine", deadline=None)  # absolute times say nothing where others work too
 settings.load_profile("any machine")
 
+LONGEST = (
+    "jobs/test_published_crashes.py",
+    "postgres/test_tables_readers.py",
+    "endtoend/test_crashes_of_commands.py",
+    "jobs/test_job_crashes.py",
+    "jobs/test_tables_reconciled.py",
+)
+"""The first of the dear ones: whichever is last leaves the other process idle for as long as it takes."""
+
+HERE = Path(__file__).parent
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -40,16 +51,23 @@ def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "_secrets", set())
 
 
-def pytest_configure() -> None:
-    """A shell's background job (``make test &``, nohup) ignores Ctrl-C, and so would every process that tests start."""
+def pytest_configure(config: pytest.Config) -> None:
+    """What processes that tests start take over from this one.
+
+    Ctrl-C: a shell's background job (``make test &``, nohup) ignores it, and so would they. Bytecode: where Python is
+    told to write none, each of a hundred processes would compile the runner anew; it goes beside pytest's cache then.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ["PYTHONPYCACHEPREFIX"] = str(config.rootpath / ".pytest_cache" / "bytecode")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick files first, then those with something dear in them."""
+    """Quick files first, then those with something dear in them, the longest of these before the others."""
     dear = {item.path for item in items if any(item.get_closest_marker(name) for name in ("ray", "slow"))}
-    items.sort(key=lambda item: item.path in dear)
+    order = {path: (1, len(LONGEST)) for path in dear} | {HERE / name: (1, n) for n, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, (0, 0)))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from shop import NAMES, Shop
 
 import runner
@@ -95,6 +96,9 @@ def import_all() -> None:
     for module in pkgutil.walk_packages(runner.__path__, "runner."):
         if module.name not in ("runner.__main__", "runner.engine.ray"):
             importlib.import_module(module.name)
+    for name in ("rich.console", "rich.table"):
+        importlib.import_module(name)
+    pa.array([0])  # at its first array pyarrow imports what it may be given
 
 
 def main() -> None:
