@@ -36,8 +36,11 @@ COMMANDS = {
     "rollback": ("rebuilt", ["rollback", "baskets", "--to", "1"]),
 }
 """By the first part of a step: the project in which the command is given, and the command."""
-EMBEDDED = tuple(s for s in STEPS if s.partition(".")[0] not in ("publish", "load", "switch", "apply", "in_place"))
-"""Those of tables in Postgres are walked by jobs/test_published_crashes.py and postgres/test_compare_crashes.py."""
+ELSEWHERE = ("publish", "load", "switch", "apply", "in_place", "object", "schedule")
+"""Of tables in Postgres: jobs/test_published_crashes.py and postgres/test_compare_crashes.py walk these steps; of
+object stores: log/test_log_object_races.py; of scheduled runs: scheduling/.
+"""
+EMBEDDED = tuple(s for s in STEPS if s.partition(".")[0] not in ELSEWHERE)
 PART_OF = {"columns": "sync", "settle": "update"}
 """Steps of a command that are named otherwise."""
 SWITCH = {"sync": 3, "rebuild": 7, "update": 4, "settle": 0, "rollback": 1}
