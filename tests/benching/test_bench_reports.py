@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
+import os
 import re
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,8 +94,6 @@ def report(project: Path) -> dict[str, Any]:
     """The JSON of one bench, which has left everything as it was."""
     before = digest_of(project)
     file = project.parent / f"{project.name}.json"
-    from contextlib import redirect_stdout
-
     with file.open("w") as out, redirect_stdout(out):
         assert bench(project, "--json", "--html", str(file.with_suffix(".html")), "--times", "10") == 0
     assert digest_of(project) == before
@@ -167,7 +168,6 @@ def test_text_and_a_comparison(project: Path, report: dict[str, Any], capsys: py
     assert bench(project, "--no-sync", "--no-cold", "--compare", str(file)) == 12
     out = capsys.readouterr().out
     assert "figures are worse" in out
-    assert report["bottleneck"].split()[0] in out or "." in out
     assert "not measured now: sync of moves" in out
     assert "model: t = start" in out
     assert f"all {EVENTS:,} events of the log" in out
@@ -284,22 +284,19 @@ def test_the_sentence_names_what_limits() -> None:
     assert bottleneck(replace(found, start=0.6)).startswith("The start limits a log of this size: 60%")
     assert "one has 80% of the events, so 1.2 of 2" in bottleneck(replace(found, busy=1.25, largest=0.8))
     assert bottleneck(replace(found, alone=1.1)).startswith("More workers are no help: 2 are 1.10 times")
+    assert bottleneck(replace(found, alone=1.1, at_best=1.5)).startswith("Writing the rows")
 
 
 def test_pages_leave_the_cache_or_it_is_said(tmp_path: Path) -> None:
     file = tmp_path / "pages"
     file.write_bytes(bytes(1 << 20))
     with file.open("rb") as opened:
-        import os
-
         os.fsync(opened.fileno())
     extents = Extents(((str(file), ((4096, 900_000),)),))
     assert extents.octets == 900_000
     left = emptied(extents)
     assert 0.0 <= left <= 1.0
     file.read_bytes()
-    import mmap
-
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         assert len(mapped[:]) == 1 << 20  # pages that somebody has mapped stay
         assert emptied(extents) > 0.9

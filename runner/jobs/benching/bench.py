@@ -301,6 +301,7 @@ class _Benching:
             largest=max(shares) / sum(shares),
             alone=None if alone is None or workers == 1 else alone.seconds.median,
             plain=[d.name for d in self.definitions if not d.compiled],
+            at_best=0.0 if alone is None else alone.seconds.high / largest.seconds.low,
         )
         self.run.counts.update({"events": largest.events, "workers": workers, "engine": engine})
         report = BenchReport(

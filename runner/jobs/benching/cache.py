@@ -42,7 +42,10 @@ def emptied(extents: Extents) -> float:
         handle = os.open(path, os.O_RDONLY)
         try:
             for offset, length in spans:
-                os.posix_fadvise(handle, offset, length, os.POSIX_FADV_DONTNEED)
+                # Whole pages: one that is covered in part stays.
+                first, end = offset // mmap.PAGESIZE, -(-(offset + length) // mmap.PAGESIZE)
+                pages_long = (end - first) * mmap.PAGESIZE
+                os.posix_fadvise(handle, first * mmap.PAGESIZE, pages_long, os.POSIX_FADV_DONTNEED)
             resident = _resident(handle)
             for offset, length in spans:
                 part = resident[offset // mmap.PAGESIZE : (offset + length - 1) // mmap.PAGESIZE + 1]

@@ -42,6 +42,9 @@ class Measured:
     largest: float
     alone: float | None
     plain: Sequence[str] = ()
+    at_best: float = 0.0
+    """How many times as fast as one all workers are, within the middle halves of the runs: a restless machine is no
+    proof that they gain nothing."""
 
 
 def bottleneck(found: Measured) -> str:
@@ -58,7 +61,7 @@ def bottleneck(found: Measured) -> str:
         )
     if found.workers > 1 and found.alone is not None:
         times = found.alone / found.seconds
-        if times - 1 < GAIN * (found.workers - 1):
+        if max(times, found.at_best) - 1 < GAIN * (found.workers - 1):
             why = (
                 f"; {', '.join(found.plain)} is folded in plain Python, one worker of a process at a time"
                 if found.plain
