@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fixtures_postgres import Database
 
-PAUSE = 0.004
+PAUSE = 0.008
 """Seconds between two reads, so that who switches gets a turn in this process too."""
 LOOK = "SELECT count(*), min(balance), max(balance), sum(note::int), (SELECT count(*) FROM events) FROM {}"
 CHECKPOINT = "SELECT version FROM projection_runner.read_models WHERE read_model = 'accounts'"
@@ -110,7 +110,7 @@ class Readers:
                 connection.execute(statement)
                 self._stop.wait(seconds)
             self.reads[name] += 1
-            time.sleep(seconds / 4)
+            time.sleep(seconds / 2)
 
         self._start(name, loop)
 

@@ -33,7 +33,7 @@ NAMES = [f"a{i}" for i in range(12)]
 SWITCHES = 50
 HOLD = 2.0
 TRIES = 5
-LONG = 0.15
+LONG = 0.12
 """Seconds of the long reader: more than the locks of a switch may be waited for."""
 
 
