@@ -21,8 +21,9 @@ from pathlib import Path
 
 import crashing_writer
 
-from runner import steps
 from runner.errors import RunnerError
+
+KILL = signal.SIGKILL
 
 
 def forked(path: object, env: dict[str, str], said: Path) -> int:
@@ -59,8 +60,8 @@ def main() -> None:
                 text = texts[int(step)]
                 answer: object = [os.waitstatus_to_exitcode(status), text.read_text() if text.exists() else ""]
             else:
-                kill = signal.SIGSTOP if what == "start" else signal.SIGKILL
-                steps.signal.SIGKILL = kill  # type: ignore[misc]
+                # ``reached`` ends a process by this name of the module, which is set for each child anew.
+                signal.SIGKILL = signal.SIGSTOP if what == "start" else KILL  # type: ignore[misc]
                 path = pickle.loads(bytes.fromhex(pickled))
                 child = forked(path, {"RUNNER_CRASH_AT": step}, said)
                 texts[child] = said
