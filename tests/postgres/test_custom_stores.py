@@ -140,6 +140,33 @@ def test_order_of_columns(order: list[str], database: Database) -> None:
     assert [e["version"] for e in events] == [200]
 
 
+@pytest.mark.parametrize(
+    "tail", ["serialised", {"rule": "time", "grace": "50ms"}, {"rule": "gaps", "sequence": "events_id_seq"}]
+)
+def test_percent_signs_and_braces(tail: Any, database: Database) -> None:
+    """In an author's query, and in the names of tenants that a condition holds."""
+    database.sql("""
+        CREATE TABLE events (id bigserial, stream text, version int, type text, data jsonb, of text, UNIQUE (of, id));
+        INSERT INTO events (id, stream, version, type, data, of) VALUES
+        (1, 'a%s', 1, 't', '{}', '50%'), (3, '{x}', 1, 't', '{}', '{}'), (7, 'b', 1, 't', '{}', '%(x)s');
+        SELECT setval('events_id_seq', 7)""")
+    query = {
+        **PLAIN,
+        "query": "SELECT * FROM events WHERE stream LIKE 'a%' OR stream = '{x}' AND id % 7 = 3",
+        "tail": tail,
+    }
+    del query["table"]
+    events, mark = read(database, **query)
+    assert [e["aggregate_id"] for e in events] == ["a%s", "{x}"]
+    assert read(database, mark, **query)[0] == []
+    by_tenant = {**PLAIN, "tenant": "of", "tail": tail}
+    events, mark = read(database, **by_tenant)
+    assert sorted((e["tenant"], e["aggregate_id"]) for e in events) == [("%(x)s", "b"), ("50%", "a%s"), ("{}", "{x}")]
+    database.sql("INSERT INTO events (id, stream, version, type, data, of) VALUES (5, 'c', 1, 't', '{}', '%(x)s')")
+    late = [("%(x)s", "c")] if "time" in str(tail) else []
+    assert [(e["tenant"], e["aggregate_id"]) for e in read(database, mark, **by_tenant)[0]] == late
+
+
 def test_query(database: Database, tmp_path: Path) -> None:
     database.sql("""
         CREATE TABLE streams (no int PRIMARY KEY, name text);

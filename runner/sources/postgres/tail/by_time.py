@@ -28,7 +28,7 @@ from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from runner.sources.postgres.tail.facts import STATEMENTS, newest
+from runner.sources.postgres.tail.facts import newest
 from runner.sources.postgres.tail.port import Holder, Settled
 from runner.sources.postgres.tail.rule import Rule
 
@@ -105,14 +105,12 @@ class TimeRule(Rule):
         self._notes.clear()
 
     def _walk(self, connection: AnyConnection, newest: int) -> None:
-        r = self._relation
-        run = STATEMENTS["run"].format(number=r.number(), position=r.column(), rows=r.named_rows, condition=r.condition)
         at = 0 if self._upto is None else self._upto[0]
         for limit in WINDOWS:
             if at >= newest:
                 break
-            rows = connection.execute(run, {"after": at, "newest": newest, "limit": limit}).fetchall()
-            reached = next((i for i, (p,) in enumerate(rows) if p != at + 1 + i), len(rows))
+            found = self._run(connection, at, newest, limit)
+            reached = next((i for i, position in enumerate(found) if position != at + 1 + i), len(found))
             at += reached
             if reached < limit:
                 break

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from runner.errors import ConfigError, SourceChanged, SourceError
 from runner.postgres import SQL, Composable, Identifier, TransactionStatus, translated
+from runner.postgres import Literal as Value
 from runner.sources.postgres.tail.by_time import TimeRule
 from runner.sources.postgres.tail.facts import STATEMENTS, Facts, facts_of
 from runner.sources.postgres.tail.fence import FenceRule
@@ -162,10 +163,14 @@ class ChosenTail:
         self._gaps.expire(self._clock(), self._config.window)
         r = self._relation
         query = STATEMENTS["asked_again"].format(
-            number=r.number(), position=r.column(), rows=r.named_rows, condition=r.condition
+            number=r.number(),
+            position=r.column(),
+            rows=r.named_rows,
+            condition=r.condition,
+            first=Value(self._gaps.first.tolist()),
+            last=Value(self._gaps.last.tolist()),
         )
-        ranges = {"first": self._gaps.first.tolist(), "last": self._gaps.last.tolist()}
-        rows = connection.execute(query, ranges).fetchall() if len(self._gaps) else []
+        rows = connection.execute(query).fetchall() if len(self._gaps) else []
         found = np.array([p for (p,) in rows], np.int64)
         if len(found):
             self._gaps.take(found)

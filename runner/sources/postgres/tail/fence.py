@@ -61,6 +61,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import ConfigError, SourceError
+from runner.postgres import Literal as Value
 from runner.sources.postgres.tail.facts import STATEMENTS, newest
 from runner.sources.postgres.tail.notes import PREPARED, Note, Notes, Sight
 from runner.sources.postgres.tail.port import Holder, Settled
@@ -156,8 +157,14 @@ class FenceRule(Rule):
     def _copied(self, connection: AnyConnection, facts: Facts) -> bool:
         """Whether the positions are not drawn from the sequence, so that no lock tells of their writers."""
         sequence, r = self._sequence(facts), self._relation
-        query = STATEMENTS["copied"].format(position=r.column(), rows=r.named_rows, condition=r.condition)
-        row = connection.execute(query, {"sequence": sequence.oid, "least": sequence.least}).fetchone()
+        query = STATEMENTS["copied"].format(
+            position=r.column(),
+            rows=r.named_rows,
+            condition=r.condition,
+            sequence=Value(sequence.oid),
+            least=Value(sequence.least),
+        )
+        row = connection.execute(query).fetchone()
         return row is not None and row[0]
 
     def _newest(self, connection: AnyConnection) -> int | None:
@@ -188,19 +195,17 @@ class FenceRule(Rule):
         if newest is None:
             return None
         at = sequence.least - 1 if self._upto is None else self._upto
-        r = self._relation
-        run = STATEMENTS["run"].format(number=r.number(), position=r.column(), rows=r.named_rows, condition=r.condition)
         for limit in WINDOWS:
             if at >= newest:
                 return None
-            rows = connection.execute(run, {"after": at, "newest": newest, "limit": limit}).fetchall()
-            for (position,) in rows:
+            found = self._run(connection, at, newest, limit)
+            for position in found:
                 if position > at + 1 and (stop := self._notes.held(at + 1, position - 1)) is not None:
                     self._reach(stop[0] - 1, sequence)
                     return stop
                 at = position
             self._reach(at, sequence)
-            if len(rows) < limit:
+            if len(found) < limit:
                 break
         return None
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from runner.postgres import SQL, Composable
 from runner.postgres import Literal as Value
+from runner.sources.postgres.tail.facts import STATEMENTS
 from runner.sources.postgres.tail.port import Settled, Span, Unread
 
 if TYPE_CHECKING:
@@ -117,6 +118,20 @@ class Rule(ABC):
     def coming(self, epoch: int, after: StorePlace | None) -> Composable:
         """A condition: visible rows of an epoch behind a place, settled or not."""
         return self.unread(after)
+
+    def _run(self, connection: AnyConnection, after: int, newest: int, limit: int) -> list[int]:
+        """The first visible positions above one place, up to another."""
+        r = self._relation
+        query = STATEMENTS["run"].format(
+            number=r.number(),
+            position=r.column(),
+            rows=r.named_rows,
+            condition=r.condition,
+            after=Value(after),
+            newest=Value(newest),
+            limit=Value(limit),
+        )
+        return [position for (position,) in connection.execute(query).fetchall()]
 
     def _compared(self, operator: Literal["<=", ">"], place: StorePlace) -> Composable:
         r = self._relation

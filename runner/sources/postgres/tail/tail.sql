@@ -1,4 +1,5 @@
--- Statements of the tail rules. {rows} is what stands behind FROM, with its alias.
+-- Statements of the tail rules. {rows} is what stands behind FROM, with its alias. Those that have it, or a {condition},
+-- take their values by name in braces, never as parameters: a % in an author's query would be taken for one.
 
 -- name: facts
 -- The server, the table with all that inherits from it, and the sequences that its position column draws from.
@@ -50,15 +51,15 @@ SELECT {first_number}, {second_number} FROM {rows} WHERE {finite} AND {condition
 SELECT {first_number}, {second_number} FROM {rows} WHERE {condition} ORDER BY {first} DESC, {second} DESC LIMIT 1
 
 -- name: run
-SELECT {number} FROM {rows} WHERE {position} > %(after)s AND {position} <= %(newest)s AND {condition}
-ORDER BY {position} LIMIT %(limit)s
+SELECT {number} FROM {rows} WHERE {position} > {after} AND {position} <= {newest} AND {condition}
+ORDER BY {position} LIMIT {limit}
 
 -- name: copied
 -- Whether the highest visible position was never drawn from the sequence. The rows are those of the statement's snapshot,
 -- the sequence is read as it is, so later. Unknown to a role without a privilege on the sequence.
 SELECT coalesce(
-    has_sequence_privilege(%(sequence)s::oid, 'SELECT, USAGE')
-    AND coalesce(pg_sequence_last_value(%(sequence)s::oid::regclass), %(least)s - 1)
+    has_sequence_privilege({sequence}::oid, 'SELECT, USAGE')
+    AND coalesce(pg_sequence_last_value({sequence}::oid::regclass), {least} - 1)
         < (SELECT max({position})::bigint FROM {rows} WHERE {condition}),
     false
 )
@@ -170,7 +171,7 @@ FROM pg_catalog.pg_class AS c WHERE c.oid = ANY(%(family)s::oid[])
 
 -- name: asked_again
 SELECT {number}
-FROM unnest(%(first)s::bigint[], %(last)s::bigint[]) AS gap (first, last)
+FROM unnest({first}::bigint[], {last}::bigint[]) AS gap (first, last)
 JOIN {rows} ON {position} BETWEEN gap.first AND gap.last
 WHERE {condition}
 ORDER BY 1
