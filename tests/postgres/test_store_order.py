@@ -16,6 +16,7 @@ from stores_of_libraries import Project, store
 
 from runner.sources import open_source
 from runner.sources.postgres import extraction
+from runner.sources.postgres.watermark import watermarks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,3 +145,24 @@ def test_pooled_positions(database: Database, tmp_path: Path, monkeypatch: pytes
     assert project.sync().events == len(events)
     found = [{**e, "version": e["version"] + 1} for e in project.events()]
     check(found, events)
+
+
+def test_a_time_ahead_of_the_clock_holds_itself_back_alone(database: Database, tmp_path: Path) -> None:
+    """A row of the order by time that is dated into the future: what is written before that time is read."""
+    database.sql("CREATE TABLE events (at timestamptz, id serial, stream text, version int, type text, data jsonb)")
+    write = "INSERT INTO events (at, stream, version, type, data) VALUES (now() + interval '{}', '{}', 1, 't', '{{}}')"
+    keys = {**KEYS, "position": ["at", "id"], "tail": {"rule": "time", "grace": "10ms", "window": "12h"}}
+    project = Project(tmp_path / "project", store={**keys, "url_env": database.env})
+    notes: list[str] = []
+    for by, name in (("0 s", "first"), ("1 hour", "ahead"), ("0 s", "behind")):
+        database.sql(write.format(by, name))
+        notes = list(project.sync().sources[0].notes)
+    assert [e["aggregate_id"] for e in project.events()] == ["first", "behind"]
+    (note,) = (note for note in notes if "ahead of" in note)
+    assert note.startswith("newer events wait for a row whose time is ahead of the server's clock; would end it: time")
+    (seen,) = watermarks(store(database, **keys), None)
+    assert (seen.behind, [h.what[:10] for h in seen.holders][-1:]) == (3, ["a row whos"])
+    assert "asked for again for 0.5 days" in seen.words
+    database.sql("UPDATE events SET at = now() WHERE stream = 'ahead'")
+    project.sync()
+    assert [e["aggregate_id"] for e in project.events()] == ["first", "behind", "ahead"]

@@ -151,11 +151,11 @@ class StoreReading:
         if settled is None:
             return found
         for holder in settled.holders:
-            who = f"pid {holder.pid}" if holder.pid is not None else "a prepared transaction"
             named = f" ({holder.application})" if holder.application else ""
+            who = holder.what if holder.pid is None else f"pid {holder.pid}{named}: {holder.what}"
             since = f" since {holder.since:%Y-%m-%d %H:%M:%S} UTC" if holder.since else ""
-            ends = f"; {holder.ends} would end it" if holder.ends else ""
-            found.append(f"{tenant}newer events wait for {who}{named}: {holder.what}{since}{ends}")
+            ends = f"; would end it: {holder.ends}" if holder.ends else ""
+            found.append(f"{tenant}newer events wait for {who}{since}{ends}")
         if settled.wait:
             found.append(f"{tenant}newer events are passed by time: sync again in {settled.wait:.0f} s")
         for place, behind in self._holding.waits[:1]:

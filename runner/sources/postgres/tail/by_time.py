@@ -20,14 +20,19 @@ before committed. So a late row's version is above those that the log has, whate
 versions before it inserts, a late row may come below: the log refuses it, and the error names event and aggregate.
 
 Where two columns order the rows, gaps cannot be told: then only the grace protects.
+
+Where a timestamptz orders them, a row whose time is ahead of the server's clock is no v until that time has come: it
+would put all rows that are written before behind the watermark. (Of a timestamp without a zone nothing tells that.)
 """
 
 from __future__ import annotations
 
 from collections import deque
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from runner.postgres import SQL
 from runner.sources.postgres.tail.facts import newest
 from runner.sources.postgres.tail.port import Holder, Settled
 from runner.sources.postgres.tail.rule import Rule
@@ -43,6 +48,9 @@ __all__ = ["TimeRule"]
 
 WINDOWS = (64, 1024, 16_384, 65_536, 65_536)
 NOTES = 256
+_AHEAD = Holder(
+    None, "", None, "a row whose time is ahead of the server's clock", "time: it is read when that time has come"
+)
 
 
 class TimeRule(Rule):
@@ -61,11 +69,17 @@ class TimeRule(Rule):
         self._notes: deque[tuple[StorePlace, datetime]] = deque(
             (tuple(place), datetime.fromisoformat(seen)) for place, seen in state.get("notes", [])
         )
+        self._past = relation
+        """The rows that may be settled."""
+        self._timed = relation.types[:1] == ("timestamptz",)
+        if self._timed:
+            past = SQL("{} AND {} <= clock_timestamp()").format(relation.condition, relation.column())
+            self._past = replace(relation, only=past)
 
     @property
     def words(self) -> str:
-        grace, days = self._config.grace.total_seconds(), self._config.window.days
-        return f"by time: a gap is passed after {grace:g} s and asked for again for {days} days"
+        grace, days = self._config.grace.total_seconds(), self._config.window / timedelta(days=1)
+        return f"by time: a gap is passed after {grace:g} s and asked for again for {days:.3g} days"
 
     @classmethod
     def state_behind(cls, last: int | None) -> dict[str, Any]:
@@ -76,7 +90,9 @@ class TimeRule(Rule):
         return ""
 
     def look(self, connection: AnyConnection, facts: Facts) -> Settled:
-        seen = newest(connection, self._relation)
+        seen = newest(connection, self._past)
+        last = newest(connection, self._relation) if self._timed else seen
+        ahead = () if last == seen else (_AHEAD,)
         now = self._clock()
         if seen is not None and (not self._notes or seen > self._notes[-1][0]):
             self._notes.append((seen, now))
@@ -89,11 +105,11 @@ class TimeRule(Rule):
             self._walk(connection, seen[0])
         behind = seen is not None and (self._upto is None or self._upto < seen)
         if not behind or not self._notes:
-            return Settled(self._upto, seen, words=self.words)
+            return Settled(self._upto, last, ahead, words=self.words)
         left = max(0.0, (self._config.grace - (now - self._notes[0][1])).total_seconds())
         place = "the first row" if self._upto is None else f"a gap after position {self._upto[-1]}"
         holder = Holder(None, "", self._notes[0][1], place, f"time: it is passed in {left:.1f} s")
-        return Settled(self._upto, seen, (holder,), wait=left, words=self.words)
+        return Settled(self._upto, last, (holder, *ahead), wait=left, words=self.words)
 
     def state(self) -> dict[str, Any]:
         return {
