@@ -134,7 +134,7 @@ def _states_mb(directory: Path) -> float:
     import duckdb
 
     with duckdb.connect(str(directory / "read_models" / "catalog.duckdb"), read_only=True) as catalog:
-        reader = catalog.execute("SELECT * FROM account").to_arrow_reader(1_000_000)
+        reader = catalog.sql("SELECT * FROM account").to_arrow_reader(1_000_000)
         return sum(batch.nbytes for batch in reader) / 1e6
 
 
