@@ -13,6 +13,7 @@ from simulated_shop import Shop
 from test_compare_in_place import HAND_OVER, in_place, rows_of, spoiled
 
 import runner.jobs.publishing.in_place
+from runner.errors import PostgresError
 from runner.jobs.rebuilding.rebuild import rebuild
 
 if TYPE_CHECKING:
@@ -67,3 +68,35 @@ def test_rows_that_others_change_meanwhile_are_looked_at_again(
     assert compared(project).same
     notes = {id_: row[0] for id_, row in rows_of(database).items()}
     assert [notes[ids[n]] for n in (1, 2, -1, -2)] == ["mine!"] * 4
+
+
+def test_a_row_that_others_insert_meanwhile(
+    database: Database, restored: Restored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key is taken by a row that is not seen: done again. One that is taken for good is the server's error."""
+    shop = Shop(restored(database, "emmett"))
+    spoiled(shop)
+    project = in_place(tmp_path, database)
+    (gone, *_) = sorted(set(shop.orders) - set(rows_of(database)))
+    came = f"""
+        INSERT INTO "Shop"."Orders" ("Id", "customerName", "Data", "OpenedAt", touched, revision)
+        SELECT '{gone}', "customerName", "Data", "OpenedAt", touched, revision FROM "Shop"."Orders" LIMIT 1"""
+    tries = 0
+
+    def meddle(step: str) -> None:
+        nonlocal tries
+        tries += step == "in_place.1"
+        if step == "in_place.1" and tries == 1:
+            database.sql(came)
+
+    monkeypatch.setattr(runner.jobs.publishing.in_place, "reached", meddle)
+    rebuild(project.config, ["orders"], prove=0)
+    assert tries == 2
+    assert compared(project).same
+    database.sql(f'DELETE FROM "Shop"."Orders" WHERE "Id" = \'{min(shop.orders)}\'')
+    before = rows_of(database)
+    database.sql('CREATE UNIQUE INDEX ON "Shop"."Orders" ("Notes") WHERE "Notes" = \'written by hand\'')
+    with pytest.raises(PostgresError, match="duplicate key"):
+        rebuild(project.config, ["orders"], prove=0)
+    assert tries == 4
+    assert rows_of(database) == before

@@ -2,8 +2,8 @@
 
 One transaction, REPEATABLE READ: the table is read, compared with the version, its differing rows are changed, the
 application is told where to go on (hand-over), the checkpoint is noted. Where somebody changed one of these rows
-meanwhile the server ends the transaction, and all of it is done again, the comparison too. Killed at any point and run
-again, it finds what still differs.
+meanwhile, or inserted one, the server ends the transaction, and all of it is done again, the comparison too. Killed at
+any point and run again, it finds what still differs.
 
 A rebuild looks at all rows, an update at those that it changed. Steps: in_place.1 to in_place.3 (``runner/steps.py``).
 The checkpoint stands in ``projection_runner.in_place``, in the table's database.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from runner.config import load_definitions
 from runner.config.comparison import ProgressConfig
-from runner.errors import ConfigError, PostgresConflict
+from runner.errors import ConfigError, PostgresConflict, PostgresError
 from runner.jobs.comparing.compare import compare_config, connection_of
 from runner.jobs.comparing.standing import place_of, source_of
 from runner.jobs.folding.aside import scratch
@@ -50,6 +50,7 @@ __all__ = ["HandOvers", "InPlace", "Outlook"]
 BOOKS = named_sql("runner.jobs.publishing", "in_place.sql")
 TRIES = 5
 PAUSE = 0.1
+UNIQUE = "23505"
 MANY = 200_000
 """Changed rows of an update above which the whole table is looked at."""
 
@@ -214,13 +215,17 @@ class InPlace:
         postgres = self.config.read_models.postgres
         assert postgres is not None
         self.hand_overs.prepare({v.name: v.position for v in versions})
+        former = ""
         for attempt in range(TRIES):
             try:
                 with closing(connect(postgres.connection, "publish in place", read_only=False)) as connection:
                     done = self._put(connection, versions)
-            except PostgresConflict as error:
-                if attempt == TRIES - 1:
+            except PostgresError as error:
+                # A row that came meanwhile is not seen, and its key is taken. One that is so twice was there before.
+                taken = error.sqlstate == UNIQUE and str(error) != former
+                if attempt == TRIES - 1 or not (taken or isinstance(error, PostgresConflict)):
                     raise
+                former = str(error)
                 run.tell(Noted(f"rows changed while they were put right, it is done again: {error}"))
                 time.sleep(PAUSE * 2**attempt)
             else:
