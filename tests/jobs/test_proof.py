@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from runner.fold.plan import plan_fold
 from runner.jobs.folding import merging, partition
 from runner.jobs.folding.preparing import chosen_definitions, with_columns
 from runner.jobs.proving.prove import prove
-from runner.jobs.proving.sampling import choose, quotas, restricted
+from runner.jobs.proving.sampling import available, choose, quotas, restricted, scores_of
 from runner.jobs.rebuilding.rebuild import rebuild
+from runner.log import LogWriter
 from runner.positions import PartitionId, Position
 from runner.sinks.rows import write_rows
 
@@ -145,6 +147,39 @@ def test_a_sample_is_whole_aggregates_and_follows_the_seed(project: Project) -> 
         few = choose(log, PartitionId(0), Position(300), count=40, seed=1, most_events=10)
         assert len(few) < 40
         assert few.events <= 10 or len(few) == 1
+
+
+def counted_one_by_one(log: Any, partition: PartitionId, to: int) -> dict[tuple[int, int], int]:
+    """Events of each aggregate up to a position: the plain twin of every way to count them."""
+    found: dict[tuple[int, int], int] = {}
+    for batch in log.batches(partition):
+        for code, position in zip(batch.aggregate.tolist(), batch.position.tolist(), strict=True):
+            if position <= to:
+                key = int(batch.aggregates.hi[code]), int(batch.aggregates.lo[code])
+                found[key] = found.get(key, 0) + 1
+    return found
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_sample_is_of_the_lowest_scores_wherever_the_log_is_cut(project: Project, compacted: bool) -> None:
+    """In several segments, and up to positions that leave entries of dictionaries without an event."""
+    for part in range(3):
+        project.append(history(20 + part, 120, accounts=60), partitions=2, room=TINY)
+    if compacted:
+        with LogWriter.open(project.config.log.path) as writer:
+            writer.compact()
+    with project.log() as log:
+        cuts, counts = (1, 7, 130, 250, 360), (1, 4, 30, 500)
+        for partition, to, count, seed in product(map(PartitionId, range(2)), cuts, counts, (1, 2)):
+            plain = counted_one_by_one(log, partition, to)
+            assert available(log, partition, Position(to), count) == min(count, len(plain))
+            hashes = sorted(plain)
+            scores = scores_of(*(np.array([key[word] for key in hashes], np.uint64) for word in (0, 1)), seed)
+            lowest = sorted(range(len(hashes)), key=lambda n: scores[n])[:count]
+            found = choose(log, partition, Position(to), count=count, seed=seed)
+            chosen = list(zip(found.hi.tolist(), found.lo.tolist(), strict=True))
+            assert chosen == sorted(hashes[n] for n in lowest)
+            assert found.events == sum(plain[key] for key in chosen)
 
 
 def test_restricted_batches_fold_like_wanted_ones(project: Project) -> None:

@@ -178,6 +178,9 @@ def _prove_partitions(task: _Task, partitions: tuple[PartitionId, ...]) -> _Part
     if not len(hi):
         return _Part(partitions[0], 0, 0, {})
     batches = partial(_sampled_scan, task, samples)
+    if task.counts[partitions[0]] is not None:
+        # A sample is small, and all projections fold it.
+        batches = partial(iter, tuple(batches()))
     different: dict[str, tuple[str, ...]] = {}
     plain: dict[str, pa.Table] = {}
     compiled: dict[str, pa.Table] = {}
