@@ -19,8 +19,10 @@ from runner.jobs.syncing.fraction import parse_fraction
 from runner.jobs.syncing.sync import sync
 from runner.jobs.syncing.sync_plan import plan_sync
 from runner.log import Log
+from runner.postgres import SQL
 from runner.sources import open_source
 from runner.sources.postgres import extraction
+from runner.sources.postgres.tail import Span
 from runner.stats import Noted
 
 if TYPE_CHECKING:
@@ -106,6 +108,27 @@ def test_rows_per_second() -> None:
     stop.set()
     throttle.take(1_000_000, stop)
     extraction.Throttle(0).take(1_000_000, threading.Event())
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+def test_a_rate_makes_no_statement_outlast_its_timeout(connections: int) -> None:
+    """The slower rows may be read, the fewer one statement asks for, however many a cut would hold otherwise."""
+    limits = Limits(connections, rows_per_second=600, statement_seconds=8.0)
+    made = extraction.Extraction("test", lambda: pytest.fail("no connection is needed"), limits)
+    span = Span(0, SQL("TRUE"), SQL("id"), 0, 20_000)
+    widths = []
+    for cut in made._cuts(span, cuttable=True):
+        assert cut.low is not None
+        assert cut.high is not None
+        cut.rows = cut.high - cut.low
+        widths.append(cut.rows)
+        made._learn(cut)
+    assert sum(widths) == 20_000
+    assert max(widths) * connections <= 600 * 8.0 / 4
+    without = extraction.Extraction(
+        "test", lambda: pytest.fail("none"), Limits(rows_per_second=600, statement_seconds=0)
+    )
+    assert next(iter(without._cuts(span, cuttable=True))).high == 20_000
 
 
 def test_statement_timeout(database: Database) -> None:

@@ -2,8 +2,10 @@
 handed on in order and in bounded memory.
 
 A cut is a range of the order's first column, wide enough for some hundred thousand rows; its width follows what the
-cuts before it held. Each connection reads its cut in a read-only transaction of its own: what is asked for is settled,
-so any snapshot shows it. Where no index serves the order there is one cut, which the server sorts once.
+cuts before it held. Where ``max_rows_per_second`` slows a cut down, the server's statement takes as long: then it is
+narrower, so that ``statement_timeout`` does not end it. Each connection reads its cut in a read-only transaction of its
+own: what is asked for is settled, so any snapshot shows it. Where no index serves the order there is one cut, which the
+server sorts once.
 
 Threads, not Ray: the server makes the rows, and what is done here is little and outside of the interpreter's lock. Two
 million rows with jsonb, server and reader on the same two cores: 17.8 s over one connection, 9.4 s over two, 7.7 s over
@@ -159,14 +161,23 @@ class Extraction:
             # The span's own condition is enough.
             yield _Cut(None, None)
             return
-        width = FIRST_WIDTH
+        most = self._most()
+        width = min(FIRST_WIDTH, most)
         while low < high:
             # What was read meanwhile says how wide the next ones may be.
             if self._density:
-                width = max(NARROWEST, min(int(ROWS / self._density), width * 8))
+                width = max(min(NARROWEST, most), min(int(most / self._density), width * 8))
             stop = min(high, low + width)
             yield _Cut(low, stop)
             low = stop
+
+    def _most(self) -> int:
+        """Rows of a cut: at their rate they take a quarter of a statement's time at most."""
+        limits = self._limits
+        if not (limits.rows_per_second and limits.statement_seconds):
+            return ROWS
+        slow = limits.rows_per_second * limits.statement_seconds / 4 / limits.connections
+        return max(1, min(ROWS, int(slow)))
 
     def _learn(self, cut: _Cut) -> None:
         if cut.low is not None and cut.high is not None and cut.high > cut.low:
