@@ -111,6 +111,43 @@ def test_rows_per_second() -> None:
 
 
 @pytest.mark.parametrize("connections", [1, 3])
+def test_every_row_counts_for_the_rate(connections: int, large: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(extraction.Throttle, "take", lambda _self, rows, _stop: taken.append(rows))
+    events, _ = read(large, **PLAIN, max_connections=connections, max_rows_per_second=1_000_000)
+    assert sum(taken) == len(events) == 40_000
+
+
+def test_a_reading_under_way_holds_no_writer_up(database: Database) -> None:
+    """It is stopped in the middle of its rows, where a lock of the test's is in its way."""
+    database.sql("""
+        CREATE TABLE events (id bigint PRIMARY KEY, stream text, version int, type text, data jsonb);
+        INSERT INTO events SELECT n, 'a', n, 'happened', '{}' FROM generate_series(1, 9) n;
+        CREATE FUNCTION wait_there() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM pg_advisory_lock_shared(7); PERFORM pg_advisory_unlock_shared(7); RETURN 0; END $$""")
+    keys = {**PLAIN, "query": "SELECT id, stream, version + wait_there() AS version, type, data FROM events"}
+    del keys["table"]
+    found: list[int] = []
+    reading = threading.Thread(target=lambda: found.append(len(read(database, **keys)[0])))
+    with database.connect() as other:
+        other.execute("SELECT pg_advisory_lock(7)")
+        reading.start()
+        waits = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        until = time.monotonic() + 30
+        while not (pids := other.execute(waits).fetchall()):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        modes = "SELECT DISTINCT mode FROM pg_locks WHERE pid = ANY(%s) AND locktype IN ('relation', 'tuple')"
+        assert other.execute(modes, [[pid for (pid,) in pids]]).fetchall() == [("AccessShareLock",)]
+        other.execute("SET lock_timeout = '5s'")
+        other.execute("UPDATE events SET type = 'changed' WHERE id = 9")
+        other.execute("INSERT INTO events VALUES (10, 'a', 10, 'happened', '{}')")
+        other.execute("SELECT pg_advisory_unlock(7)")
+        reading.join()
+    assert found == [9]
+
+
+@pytest.mark.parametrize("connections", [1, 3])
 def test_a_rate_makes_no_statement_outlast_its_timeout(connections: int) -> None:
     """The slower rows may be read, the fewer one statement asks for, however many a cut would hold otherwise."""
     limits = Limits(connections, rows_per_second=600, statement_seconds=8.0)
