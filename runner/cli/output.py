@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 import click
@@ -43,6 +43,9 @@ LONGEST = 300
 
 PRINTED_WIDTH = 160
 """Columns of a table that goes to a file or pipe, where no terminal says how wide it is."""
+
+MAY_BREAK = 8
+"""Columns of the console that a column of long words keeps where there is no room for all."""
 
 
 def say(text: str) -> None:
@@ -102,13 +105,37 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
+    console = stdout_console()
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = _widths(columns, cells, console.width)
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
+    for name, width in zip(columns, widths, strict=True):
         right = name in numeric
-        table.add_column(Text(name), justify="right" if right else "left", no_wrap=right, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    stdout_console().print(table)
+        justify: Literal["left", "right"] = "right" if right else "left"
+        table.add_column(Text(name), justify=justify, no_wrap=right, overflow="fold", width=width)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The width of each column. Where not all fit, none is narrower than its longest word, so that an id or a time can
+    be copied, and the rest goes to those that lack least; where that is too much too, the longest words break."""
+    from rich.cells import cell_len
+
+    texts = [[name, *(row[n] for row in cells)] for n, name in enumerate(columns)]
+    wanted = [max(cell_len(line) for text in column for line in text.split("\n")) for column in texts]
+    found = [max((cell_len(word) for text in column for word in text.split()), default=1) for column in texts]
+    room = width - 3 * len(columns)  # two between columns, one at each end and for the rule
+    for n in sorted(range(len(columns)), key=lambda n: -found[n]):
+        if sum(found) > room:
+            found[n] = min(found[n], max(MAY_BREAK, room - (sum(found) - found[n])))
+    left = max(0, room - sum(found))
+    for n in sorted(range(len(columns)), key=lambda n: wanted[n] - found[n]):
+        more = min(left, max(0, wanted[n] - found[n]))
+        found[n] += more
+        left -= more
+    return found
 
 
 def numeric_columns(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> frozenset[str]:
