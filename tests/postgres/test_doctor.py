@@ -13,8 +13,11 @@ from transaction_pooler import TransactionPooler
 
 from runner.cli import app
 from runner.config import ConnectionSettings, load_config
+from runner.errors import ReadModelError
 from runner.jobs.doctoring.doctor import diagnose
 from runner.postgres import connect, pooling, server_facts
+from runner.sinks.postgres.bookkeeping import ensure
+from runner.sinks.postgres.checking import check_rights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -303,6 +306,32 @@ def test_create_in_a_schema_of_others(database: Database, patient: Patient) -> N
     ]
     mended(database, found)
     assert patient.diagnosis().problems == ()
+
+
+def test_the_books_that_another_role_made(database: Database, patient: Patient) -> None:
+    """To use the schema is not enough: a rebuild writes to its tables."""
+    with connect(ConnectionSettings("[x]", url_env=database.env), "test", read_only=False) as connection:
+        ensure(connection)
+    role = database.role(*FINE, "GRANT USAGE, CREATE ON SCHEMA projection_runner TO {role}")
+    database.sql(
+        f"CREATE SCHEMA reads AUTHORIZATION {role.name}; GRANT SELECT ON projection_runner.loaded TO {role.name}"
+    )
+    found = patient.tables(role.env).diagnosis()
+    (bad,) = found.problems
+    assert bad.said.startswith(
+        f"{role.name} lacks SELECT, INSERT, UPDATE, DELETE on projection_runner.tables; "
+        "INSERT, UPDATE, DELETE on projection_runner.loaded"
+    )
+    with (
+        connect(ConnectionSettings("[x]", url_env=role.env), "test", read_only=False) as connection,
+        pytest.raises(ReadModelError) as refused,
+    ):
+        check_rights(connection, ["reads"])
+    assert [sql.replace('"', "") for sql in bad.statements] == [refused.value.hint + ";"]
+    mended(database, found)
+    assert patient.diagnosis().problems == ()
+    with connect(ConnectionSettings("[x]", url_env=role.env), "test", read_only=False) as connection:
+        check_rights(connection, ["reads"])
 
 
 def test_tables_to_be_replaced_or_written_in_place(database: Database, patient: Patient) -> None:

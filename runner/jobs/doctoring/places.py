@@ -197,6 +197,7 @@ def look_at_tables(
     place = tables.connection.where
     for schema, what in ((tables.schema, "the read models"), (BOOKS, "the runner's own tables")):
         yield _schema(connection, place, facts, schema, what)
+    yield from _books(connection, place, facts)
     for name, in_place in _published(config).items():
         rights = table_rights(connection, place, tables.schema, name)
         if rights is not None:
@@ -243,20 +244,30 @@ def _published_table(
             connection, "ALTER TABLE {name} OWNER TO {role};", name=rights.quoted, role=Identifier(facts.role)
         )
         return Finding(place, "table", "problem", said, (owner,))
-    lacking = [
-        word
-        for word, has in (
-            ("SELECT", rights.reads),
-            ("INSERT", rights.inserts),
-            ("UPDATE", rights.updates),
-            ("DELETE", rights.deletes),
-        )
-        if not has
-    ]
+    lacking = _lacking(rights)
     if not lacking:
         return Finding(place, "table", "ok", f"{rights}, to be written in place")
     granted = grant(connection, "SELECT, INSERT, UPDATE, DELETE", rights.quoted, facts.role)
     return Finding(place, "table", "problem", f"{facts.role} lacks {', '.join(lacking)} on {rights}", (granted,))
+
+
+def _books(connection: AnyConnection, place: str, facts: ServerFacts) -> Iterator[Finding]:
+    """The runner's own tables, where they are there: another role may have made them, whose schema this one may use."""
+    found = [
+        r for r in (table_rights(connection, place, BOOKS, name) for name in ("tables", "loaded")) if r is not None
+    ]
+    lacking = [f"{', '.join(_lacking(rights))} on {rights}" for rights in found if _lacking(rights)]
+    if lacking:
+        on = SQL("projection_runner.tables, projection_runner.loaded")
+        granted = grant(connection, "SELECT, INSERT, UPDATE, DELETE", on, facts.role)
+        said = f"{facts.role} lacks {'; '.join(lacking)}: the runner's own tables, which another role made"
+        yield Finding(place, "table", "problem", said, (granted,))
+
+
+def _lacking(rights: TableRights) -> list[str]:
+    """Of the privileges to read and write rows."""
+    has = (rights.reads, rights.inserts, rights.updates, rights.deletes)
+    return [word for word, there in zip(("SELECT", "INSERT", "UPDATE", "DELETE"), has, strict=True) if not there]
 
 
 # Compared tables ------------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def _version(place: str, facts: ServerFacts) -> Finding:
 
 def _role(place: str, facts: ServerFacts, connection: AnyConnection) -> Iterator[Finding]:
     if facts.superuser:
-        said = f"{facts.role} is a superuser and may do anything; a role of its own with the grants below is safer"
+        said = f"{facts.role} is a superuser and may do anything; a role of its own is safer"
         yield Finding(place, "role", "warning", said)
     if not facts.sees_sessions:
         grant = statement(connection, "GRANT pg_read_all_stats TO {role};", role=Identifier(facts.role))
