@@ -292,7 +292,10 @@ def _progress(table: Table) -> ProgressConfig:
 
 
 def _row(table: Table) -> dict[str, str | int]:
-    inner = table.table("where")
+    value = table.take("where", {})
+    if not isinstance(value, dict):
+        raise table.wrong("where", f"takes a table, not {value!r}", 'where = { projection = "tickets" }, say')
+    inner = Table(table.file, f"{table.where}.where", value)
     found: dict[str, str | int] = {}
     for name in inner.names():
         value = inner.take(name)

@@ -101,7 +101,7 @@ class Table:
     def choice(self, key: str, default: str, choices: tuple[str, ...]) -> Any:
         value = self.text(key, default)
         if value not in choices:
-            raise self.wrong(key, f"is {value!r}", nearest(value, choices))
+            raise self.wrong(key, f"is {value!r}", nearest(value, filter(None, choices)))
         return value
 
     def character(self, key: str, default: str, *, empty: bool = False) -> str:

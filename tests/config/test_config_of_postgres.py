@@ -108,6 +108,11 @@ url_env = "APP_URL"
         ("[compare.orders]\n", "compare.orders.table is missing"),
         ("[compare.orders]\ntable = 'x'\ncolumsn = 1\n", "compare.orders.columsn is not a setting"),
         ("publish = 5\n", "publish takes a table, not 5"),
+        (
+            "[compare.orders]\ntable = 'x'\nprogress = { table = 'p', column = 'c', where = 'n = 1' }\n",
+            "compare.orders.progress.where takes a table, not 'n = 1' (where = { projection = \"tickets\" }, say",
+        ),
+        ("[sources.s]\npreset = 'emmett'\nurl_env = 'X'\ntail = 'foo'\n", "tail.rule is 'foo' (there is gaps, "),
     ],
 )
 def test_what_is_wrong_is_named_with_its_file_and_key(tmp_path: Path, text: str, said: str) -> None:
