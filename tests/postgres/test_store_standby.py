@@ -140,6 +140,7 @@ def test_a_standby_that_stays_behind(pair: Pair, tmp_path: Path, monkeypatch: py
         pair.comes("SELECT pg_get_wal_replay_pause_state() = 'paused'")
         append(connection, "first", 3)
     pair.comes("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()")
+    pair.comes("SELECT clock_timestamp() - pg_last_xact_replay_timestamp() > interval '250 ms'")
     told: list[Fact] = []
     with pytest.raises(PostgresTimeout, match=r"\[sources.store\]: reading waits .* longer than max_replica_wait"):
         sync(project.config, listener=told.append)
