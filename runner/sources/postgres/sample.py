@@ -117,16 +117,25 @@ class _Sampling:
     def _further_in(self, condition: Composable, order: Composable) -> None:
         first = self._store.position[0]
         column = Identifier(ALIAS, first)
-        with translated(self._where):
-            ends = [
-                self._connection.execute(self._statement.end(condition, last=last)).fetchone() for last in (False, True)
-            ]
-        low, high = (int(row[0]) if row is not None else 0 for row in ends)
-        for place in range(1, PLACES):
-            # The last place is the end itself: rare types tend to come late.
-            at = low + (high - low) * place // PLACES if place < PLACES - 1 else high - EACH
-            here = SQL("{} AND {} > {}").format(condition, column, self._statement.value(first, at))
+        first_row, last_of_first, last_row = (
+            self._number(self._statement.end(condition, last=last, skipped=skipped))
+            for last, skipped in ((False, 0), (False, FIRST - 1), (True, 0))
+        )
+        step = (last_row - first_row) / PLACES
+        # The last place is the end itself: rare types tend to come late.
+        places = [*(first_row + int(step * place) for place in range(1, PLACES - 1)), last_row - EACH]
+        # Each place ends where the next begins, and all are behind the first rows: so no row is read twice.
+        starts = sorted({max(place, last_of_first) for place in places})
+        for start, end in zip(starts, [*starts[1:], last_row], strict=True):
+            low, high = (self._statement.value(first, value) for value in (start, end))
+            here = SQL("{} AND {} > {} AND {} <= {}").format(condition, column, low, column, high)
             self._read(here, order, EACH)
+
+    def _number(self, query: Composable) -> int:
+        """The one number that a query gives; 0 where it gives none."""
+        with translated(self._where):
+            row = self._connection.execute(query).fetchone()
+        return int(row[0]) if row is not None else 0
 
     def _read(self, condition: Composable, order: Composable | None, most: int) -> int:
         query = SQL("{} LIMIT {}").format(self._statement.rows(condition, order), Literal(most))

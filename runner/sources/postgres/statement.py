@@ -162,16 +162,20 @@ class Statement:
             return Literal(moment if kind == "timestamptz" else moment.replace(tzinfo=None))
         return Literal(number)
 
-    def end(self, condition: Composable, *, last: bool) -> Composed:
-        """The lowest or the highest value of the order's first column among the rows that meet a condition."""
+    def end(self, condition: Composable, *, last: bool, skipped: int = 0) -> Composed:
+        """The lowest or the highest value of the order's first column among the rows that meet a condition.
+
+        skipped: so many rows from that end are passed over first.
+        """
         first = self._store.position[0]
         # Ordered rather than min(), which xid8 does not have everywhere.
-        return SQL("SELECT {} FROM {} WHERE {} ORDER BY {} {} LIMIT 1").format(
+        return SQL("SELECT {} FROM {} WHERE {} ORDER BY {} {} LIMIT 1 OFFSET {}").format(
             self.number(first),
             self.tail_relation().named_rows,
             self.meets(condition),
             Identifier(ALIAS, first),
             SQL("DESC" if last else "ASC"),
+            Literal(skipped),
         )
 
     def number(self, label: str) -> Composable:
