@@ -24,7 +24,7 @@ from followers import (
 )
 
 from runner.config.connection import ConnectionSettings
-from runner.errors import PostgresUnavailable, SourceChanged
+from runner.errors import PostgresUnavailable, ReadModelError, SourceChanged
 from runner.jobs.following import live
 from runner.jobs.following.follow import Stop, follow
 from runner.jobs.records.ledger import Ledger
@@ -126,6 +126,28 @@ def test_tables_in_postgres_are_kept_current(database: Database, tmp_path: Path)
             append(connection, f"stream-{number % 5}", number)
         follower.wait(lambda: follower.position() == 101)
         assert published(database) == folded(database) == rows(project)
+
+
+def test_a_missing_schema_ends_it_with_what_to_do(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody makes it but a person: it is asked again only as long as another run may be at it."""
+    monkeypatch.setattr("runner.jobs.following.troubles.BUSY", 0.5)
+    project = started(database, tmp_path, reads=True)
+    follower = Follower(project.config)
+
+    def follow_until_it_goes() -> None:
+        with follower, database.connect() as connection:
+            append(connection, "one", 1)
+            follower.wait(lambda: follower.position() == 2)
+            connection.execute("DROP SCHEMA reads CASCADE")
+            append(connection, "one", 2)
+            follower.ended()
+
+    with pytest.raises(ReadModelError, match="there is no schema 'reads'") as raised:
+        follow_until_it_goes()
+    assert raised.value.hint.startswith("CREATE SCHEMA reads AUTHORIZATION ")
+    assert not [note for note in follower.notes() if "loaded again" in note]
 
 
 @pytest.mark.parametrize("reads", [False, True])

@@ -68,6 +68,7 @@ def reconcile(
                 told.append(f"{name}: the table was at position {state.position:,}, and got what it lacked")
             elif load:
                 words = _words(state, live)
+                tables.check([live.shape])  # no schema, no right to it: said as before a rebuild, with what to do
                 run.tell(Noted(f"{name}: {words}; it is loaded again"))
                 with run.stage("load"):
                     loaded = tables.load(live, listener=run.tell)
