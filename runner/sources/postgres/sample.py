@@ -28,7 +28,7 @@ from runner.sources.postgres.store import indexed
 if TYPE_CHECKING:
     from runner.config.connection import ConnectionSettings
     from runner.config.postgres import PostgresSourceConfig
-    from runner.postgres import AnyConnection, Composable
+    from runner.postgres import AnyConnection, Composable, Composed
     from runner.sources.postgres.recognition import Recognised
     from runner.sources.postgres.store import Store
 
@@ -131,7 +131,7 @@ class _Sampling:
             here = SQL("{} AND {} > {} AND {} <= {}").format(condition, column, low, column, high)
             self._read(here, order, EACH)
 
-    def _number(self, query: Composable) -> int:
+    def _number(self, query: Composed) -> int:
         """The one number that a query gives; 0 where it gives none."""
         with translated(self._where):
             row = self._connection.execute(query).fetchone()
