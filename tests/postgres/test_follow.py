@@ -31,6 +31,7 @@ from runner.jobs.records.ledger import Ledger
 from runner.jobs.syncing.sync import sync
 from runner.log import Log, LogWriter
 from runner.postgres.notify import Notifications, wait_for_any
+from runner.sinks.read_models import ReadModels
 from runner.sources import open_source
 
 if TYPE_CHECKING:
@@ -61,6 +62,20 @@ def test_what_is_written_meanwhile_becomes_visible_in_rounds(database: Database,
     assert report is not None
     assert (report.events, report.position, report.failures) == (301, 302, 0)
     assert report.lag["p99"] > 0
+
+
+def test_what_is_followed_is_said_and_what_goes_live_beside_it(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = started(database, tmp_path)
+    with Follower(project.config) as follower, database.connect() as connection:
+        monkeypatch.setattr(ReadModels, "names", lambda _self: ("accounts", "tickets"))
+        for number in range(1, 4):
+            append(connection, "one", number)
+            follower.wait(lambda wanted=number + 1: follower.position() == wanted)
+        notes = follower.notes()
+    assert notes[0] == "following accounts"
+    assert notes.count("tickets is live since; start the follower anew to follow it") == 1
 
 
 def test_one_job_in_the_ledger_whose_counts_grow(database: Database, tmp_path: Path) -> None:

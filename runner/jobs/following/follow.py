@@ -149,6 +149,7 @@ class _Follower:
     stages: dict[str, tuple[float, int]] = field(default_factory=dict)
     told_at: float = 0.0
     looked_over: float = field(default_factory=time.monotonic)
+    others: set[str] = field(default_factory=set)  # live read models that are not followed
     seen: tuple[Any, ...] = ()
     """How log and read models looked when they were last found current."""
 
@@ -159,6 +160,7 @@ class _Follower:
             self._check_live(first=True)
             table_states(self.config)
             self.troubles.reached(READ_MODELS)
+            self.listener(Noted(f"following {', '.join(d.name for d in self.definitions)}"))
             while not self.stop.is_set():
                 self._round()
                 if not self.stop.is_set():
@@ -259,15 +261,8 @@ class _Follower:
         seen = self._current()
         try:
             with rounds_of(self.run, "update"):
-                report = update(
-                    self.config,
-                    names,
-                    engine=engine,
-                    workers=workers,
-                    address=address,
-                    kept=self.kept,
-                    listener=self._heard,
-                )
+                wish = {"engine": engine, "workers": workers, "address": address}
+                report = update(self.config, names, **wish, kept=self.kept, listener=self._heard)
         except RunnerError as error:
             if isinstance(error, ReadModelError):
                 self._check_live()
@@ -309,6 +304,10 @@ class _Follower:
         the first.
         """
         models = read_models_of(self.config)
+        others = set(models.names()) - {d.name for d in self.definitions} - self.others
+        for name in () if first else sorted(others):
+            self.listener(Noted(f"{name} is live since; start the follower anew to follow it"))
+        self.others |= others
         for definition in self.definitions:
             try:
                 live = models.live(definition.name)
