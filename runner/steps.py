@@ -55,8 +55,9 @@ publish (where read models are tables in Postgres too: a rebuild's before its 6,
 load (a version into a new table in Postgres)
   1  table made and noted                           an empty table, filled by the next load of the version
   2  one partition's rows and its note committed    a table with some partitions; the next load goes on
-  3  keys and indexes made                          the same, with indexes
-  4  analysed, noted as complete                    a complete table that is not live
+  3  a foreign key added, not validated             all partitions; the next load, or the switch, validates it
+  4  keys and indexes made                          the same, with indexes
+  5  analysed, noted as complete                    a complete table that is not live
 
 switch (of tables in Postgres)
   1  every snapshot sees the new table's rows        nothing
@@ -98,7 +99,7 @@ STEPS = (
     *(f"settle.{n}" for n in (1, 2, 3, 4)),
     *(f"rollback.{n}" for n in (1, 2)),
     *(f"publish.{n}" for n in (1,)),
-    *(f"load.{n}" for n in (1, 2, 3, 4)),
+    *(f"load.{n}" for n in (1, 2, 3, 4, 5)),
     *(f"switch.{n}" for n in (1, 2, 3, 4)),
     *(f"apply.{n}" for n in (1, 2, 3)),
     *(f"in_place.{n}" for n in (1, 2, 3)),

@@ -25,7 +25,7 @@ RESUME: list[Any] = ["rebuild", {"prove": 0, "resume": True}]
 UPDATE: list[Any] = ["update", {}]
 ROLLBACK: list[Any] = ["rollback", {"name": "accounts"}]
 
-LOADING = ["load.1", "load.2", "load.2:6", "load.3", "load.4", "load.4:4"]
+LOADING = ["load.1", "load.2", "load.2:6", "load.4", "load.5", "load.5:4"]
 SWITCHING = ["publish.1", "switch.1", "switch.2", "switch.3", "switch.4"]
 EMBEDDED = ["rebuild.6", "rebuild.7", "rebuild.8"]
 REBUILD_CRASHES = [*LOADING, *SWITCHING, *EMBEDDED]

@@ -116,7 +116,7 @@ def test_killed_at_every_stage_and_gone_on_with(bank: Bank) -> None:
     if not bank.server.running:
         bank.server.start()
     bank.sync()
-    for step in ("load.1", "load.2", "load.3", "load.4", "switch.1", "switch.2", "switch.3"):
+    for step in ("load.1", "load.2", "load.4", "load.5", "switch.1", "switch.2", "switch.3"):
         bank.killed_at(step)
         bank.dies(bank.rebuild)
     bank.rebuild()

@@ -22,7 +22,8 @@ What readers may rely on: a query finds the rows of one version, the one before 
 by the table's name, through views and in REPEATABLE READ, and nothing older than its snapshot (``waiting``); and
 ``projection_runner.read_models`` has the checkpoint of just those rows, in either order of the two. No reader waits
 longer for one attempt of a switch than ``lock_timeout`` of [read_models.postgres] (0.2 s; all locks together) and the
-switch itself, which is cancelled after 2 s (``SwitchTimeouts.work``).
+switch itself, which is cancelled after 2 s (``SwitchTimeouts.work``). No writer of a table that a
+foreign key from the read model refers to waits longer than ``lock_timeout`` for one attempt to add it (``carrying``).
 
 What they may not: a transaction on a standby whose snapshot is older than the load is not seen from here (unless
 ``hot_standby_feedback`` is on) and would find the new table empty; there the rows are to be read before the checkpoint.

@@ -123,7 +123,8 @@ loaded AS (
     SELECT 22, 'load', 'foreign key ' || k.conname,
         format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s%%s', t.new, k.conname, pg_get_constraintdef(k.oid),
             CASE WHEN k.convalidated THEN ' NOT VALID' ELSE '' END),
-        jsonb_build_object('rehearsed', false, 'constraint', k.conname, 'validate', k.convalidated)
+        jsonb_build_object('rehearsed', false, 'constraint', k.conname, 'validate', k.convalidated,
+            'refers', k.confrelid::bigint)
     FROM t, pg_constraint AS k WHERE k.conrelid = t.oid AND k.contype = 'f' AND k.confrelid <> t.oid
     UNION ALL
     SELECT 23, 'index', CASE WHEN i.conname IS NULL THEN 'index ' ELSE 'constraint ' END || i.relname,
@@ -506,7 +507,7 @@ LEFT JOIN projection_runner.tables AS t ON t.relid = c.oid
 WHERE n.nspname = %(schema)s AND c.relname = %(name)s;
 
 -- name: constraints
-SELECT k.conname FROM pg_constraint AS k WHERE k.conrelid = %(relid)s;
+SELECT k.conname, k.convalidated FROM pg_constraint AS k WHERE k.conrelid = %(relid)s;
 
 -- name: not_null
 SELECT a.attname FROM pg_attribute AS a

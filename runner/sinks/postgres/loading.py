@@ -1,4 +1,4 @@
-"""A version's rows into a new table: made, filled in parallel, indexed, analysed. Steps load.1 to load.4.
+"""A version's rows into a new table: made, filled in parallel, indexed, analysed. Steps load.1 to load.5.
 
 The new table stands beside the live one under a name of its own (``orders__v7``). Each partition's COPY and its note in
 ``projection_runner.loaded`` are one transaction, so that a load that died goes on with what is missing; rows of another
@@ -26,6 +26,8 @@ from runner.sinks.postgres.bookkeeping import BOOKS, checkpoint, ensure, known, 
 from runner.sinks.postgres.carrying import TABLES, Incoming, prepare
 from runner.sinks.postgres.matviews import drop_unused
 from runner.sinks.postgres.names import versioned
+from runner.sinks.postgres.port import SwitchTimeouts
+from runner.sinks.postgres.waiting import Deadline
 from runner.sinks.saved import partition_rows
 from runner.stats import Noted
 from runner.steps import reached
@@ -64,7 +66,8 @@ def load_place(
         reached("load.1")
         one = Incoming(version.name, place, layout, version.number, relid, name)
         former = former_at(connection, place)
-        prepare(connection, one, former, ("create",))
+        timeouts = SwitchTimeouts.of(config)
+        prepare(connection, one, former, timeouts, Deadline.of(timeouts), ("create",))
         digests = _digests(version)
         missing = [p for p in sorted(digests) if p not in finished]
         table = qualified(place.schema, name)
@@ -85,11 +88,12 @@ def load_place(
             for done in [pool.submit(fill, missing[hand::hands]) for hand in range(hands)]:
                 done.result()
         connection.execute(TABLES["room_for_indexes"])
-        prepare(connection, with_keys(connection, one), former)
-        reached("load.3")
+        one = with_keys(connection, one)
+        prepare(connection, one, former, timeouts, Deadline.of(timeouts))
+        reached("load.4")
         connection.execute(TABLES["analyze"].format(table=table))
         connection.execute(BOOKS["note_complete"], {"relid": relid, **checkpoint(version)})
-        reached("load.4")
+        reached("load.5")
 
 
 def added_place(connection: AnyConnection, version: Version, place: TablePlace, layout: Layout) -> None:

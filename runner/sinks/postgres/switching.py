@@ -30,7 +30,7 @@ from runner.sinks.postgres.bookkeeping import BOOKS
 from runner.sinks.postgres.carrying import TABLES, Incoming, missing, prepare
 from runner.sinks.postgres.matviews import exchange
 from runner.sinks.postgres.names import fitted, versioned
-from runner.sinks.postgres.waiting import Deadline, wait_for_long_holders, wait_for_snapshots
+from runner.sinks.postgres.waiting import RETRIED, Deadline, wait_for_long_holders, wait_for_snapshots
 from runner.steps import reached
 
 if TYPE_CHECKING:
@@ -39,11 +39,9 @@ if TYPE_CHECKING:
     from runner.postgres import AnyConnection, Composed
     from runner.sinks.postgres.port import SwitchTimeouts, TablePlace
 
-__all__ = ["RETRIED", "SWITCHING", "plan_switch", "switch_in", "switched"]
+__all__ = ["SWITCHING", "plan_switch", "switch_in", "switched"]
 
 SWITCHING = named_sql("runner.sinks.postgres", "switching.sql")
-RETRIED = ("55P03", "40P01", "57014")
-"""A lock was not had in time; a deadlock was ended; the switch took too long under its locks."""
 _Found = tuple[Former | None, tuple[Belonging, ...]]
 
 
@@ -60,7 +58,7 @@ def switched(
     """
     deadline = Deadline.of(timeouts)
     with translated(where):
-        incoming = [prepare(connection, one, former_at(connection, one.place)) for one in incoming]
+        incoming = [prepare(connection, i, former_at(connection, i.place), timeouts, deadline) for i in incoming]
         wait_for_snapshots(connection, [i.relid for i in incoming], deadline)
     reached("switch.1")
     while True:

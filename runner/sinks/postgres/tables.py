@@ -24,8 +24,8 @@ from runner.sinks.postgres.former import drop_former
 from runner.sinks.postgres.holding import Held, held
 from runner.sinks.postgres.loading import added_place, load_place
 from runner.sinks.postgres.port import LoadedTable, SwitchPlan, SwitchTimeouts
-from runner.sinks.postgres.switching import RETRIED, plan_switch, switch_in, switched
-from runner.sinks.postgres.waiting import Deadline, wait_for_long_holders, wait_for_snapshots
+from runner.sinks.postgres.switching import plan_switch, switch_in, switched
+from runner.sinks.postgres.waiting import RETRIED, Deadline, wait_for_long_holders, wait_for_snapshots
 from runner.stats import ignore
 from runner.steps import reached
 
@@ -127,9 +127,12 @@ class PostgresTables:
             if held is None:
                 after = switched(connection, incoming, timeouts, where, also)
             else:
-                incoming = [prepare(connection, i, former_at(connection, i.place)) for i in incoming]
+                deadline = Deadline(held.until, timeouts.lock)
+                incoming = [
+                    prepare(connection, i, former_at(connection, i.place), timeouts, deadline) for i in incoming
+                ]
                 # Again: what was caught up with under the lock is newer than the snapshots of many who read just now.
-                wait_for_snapshots(connection, [i.relid for i in incoming], Deadline(held.until, timeouts.lock), held)
+                wait_for_snapshots(connection, [i.relid for i in incoming], deadline, held)
                 after = _switched_held(connection, held, incoming, timeouts, where, also)
             for item in after:
                 with translated(f"{item.name}, behind the switch"):

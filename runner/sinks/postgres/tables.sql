@@ -33,6 +33,9 @@ CREATE UNIQUE INDEX {name} ON {table} ((true));
 -- name: index
 CREATE INDEX {name} ON {table} ({columns});
 
+-- name: lock_at_most
+SELECT set_config('lock_timeout', %(milliseconds)s, true);
+
 -- name: validate
 ALTER TABLE {table} VALIDATE CONSTRAINT {name};
 

@@ -42,9 +42,13 @@ if TYPE_CHECKING:
     from runner.sinks.postgres.holding import Held
     from runner.sinks.postgres.port import SwitchTimeouts
 
-__all__ = ["Deadline", "wait_for_long_holders", "wait_for_snapshots"]
+__all__ = ["READING", "RETRIED", "Deadline", "wait_for_long_holders", "wait_for_snapshots"]
 
 WAITING = named_sql("runner.sinks.postgres", "waiting.sql")
+RETRIED = ("55P03", "40P01", "57014")
+"""A lock was not had in time; a deadlock was ended; the switch took too long under its locks."""
+READING = ("AccessShareLock", "RowShareLock")
+"""Locks beside which a foreign key can be added to the table that it refers to."""
 LOOK = 0.02
 LONGEST_PAUSE = 2.0
 QUIETER = 10
@@ -132,11 +136,14 @@ def wait_for_long_holders(
     timeouts: SwitchTimeouts,
     deadline: Deadline,
     held: Held | None = None,
+    passed: Sequence[str] = (),
 ) -> None:
     """Wait until no transaction holds one of these relations, or names by their keys, that is older than a lock may be
-    waited for. held: of the writers; its own locks do not count. Raises PostgresTimeout naming it.
+    waited for. held: of the writers; its own locks do not count. passed: modes of locks that do not count.
+    Raises PostgresTimeout naming it.
     """
-    asked = {"relids": list(relids), "keys": list(keys), "held_by": held.process if held is not None else 0}
+    asked: dict[str, object] = {"relids": list(relids), "keys": list(keys), "passed": list(passed)}
+    asked["held_by"] = held.process if held is not None else 0
     first: dict[tuple[int | None, str], float] = {}
     begun = time.monotonic()
     calm = min(timeouts.lock * QUIETER, (deadline.until - begun) / 4)

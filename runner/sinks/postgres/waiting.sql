@@ -34,4 +34,5 @@ WHERE l.granted AND (
         (l.locktype = 'relation' AND l.relation = ANY(%(relids)s))
         OR (l.locktype = 'advisory' AND l.objsubid = 1 AND (l.classid::bigint << 32 | l.objid::bigint) = ANY(%(keys)s)))
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND l.mode <> ALL(%(passed)s::text[])
     AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.pid IS DISTINCT FROM %(held_by)s::int;
