@@ -167,8 +167,11 @@ def test_the_authors_own_statement(database: Database, restored: Restored, tmp_p
         pytest.raises(JobError, match="its session 'bank-daemon-1'"),
     ):
         rebuild(project.config, ["accounts"], prove=0)
-    rebuild(project.config, ["accounts"], prove=0)
+    assert run(["rebuild", "accounts", "--prove", "0", "--config", file]) == 0
     assert database.sql("SELECT at, says FROM app.places") == [(last_notification(database), ":checkpoint")]
+    told = " ".join(capsys.readouterr().err.split())
+    statement = f"UPDATE app.places SET at = {last_notification(database)}"
+    assert f"accounts: handed over at position 2,002 of the log by {statement}" in told
 
 
 def test_a_hand_over_needs_a_database(database: Database, restored: Restored, tmp_path: Path) -> None:

@@ -198,6 +198,9 @@ class Publishing:
             )
         if own:
             self.in_place([version.name for version in own]).put(run, own)
+        made = self.hand_overs.made if self.hand_overs is not None else {}
+        for name, (position, statement) in made.items():
+            run.tell(Noted(f"{name}: handed over at position {int(position):,} of the log by {statement.shown}"))
 
     def prepare(self, built: Sequence[Built]) -> None:
         """Write down what is about to go live."""
