@@ -455,9 +455,7 @@ def test_a_full_disk_and_a_directory_that_is_none(
 ) -> None:
     restored(database, "message_db")
     patient.store(database.env, "message-db")
-    monkeypatch.setattr(
-        "runner.jobs.doctoring.doctor.shutil.disk_usage", lambda _path: shutil._ntuple_diskusage(1, 1, 100_000)
-    )
+    monkeypatch.setattr("runner.files.shutil.disk_usage", lambda _path: shutil._ntuple_diskusage(1, 1, 100_000))
     found = patient.diagnosis()
     assert {f.place: f.level for f in found.findings if f.check == "disk"} == {
         "[log]": "problem",

@@ -6,13 +6,13 @@ Each Postgres place is looked at by itself, and one that cannot be reached hides
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.config import ObjectStorePath, PostgresSourceConfig
 from runner.errors import ConfigError, LogError, RunnerError
+from runner.files import disk_of
 from runner.jobs.doctoring.diagnosis import Diagnosis, Finding
 from runner.jobs.doctoring.places import look_at_compared, look_at_store, look_at_tables
 from runner.jobs.doctoring.server import look_at_server
@@ -172,7 +172,7 @@ def _directories(config: Config, coming: int) -> Iterator[Finding]:
 
 
 def _room(place: str, path: Path, there: Path, wanted: int) -> Finding:
-    free = shutil.disk_usage(there).free
+    free = disk_of(there).free
     said = f"{_size(free)} free at {path}"
     if wanted:
         said += f"; what the stores hold and the log does not takes at most {_size(wanted)}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runner.files import disk_of
 from runner.jobs.syncing.fraction import check_fraction
 from runner.jobs.syncing.sync import chosen_sources
 from runner.log import Log
@@ -56,8 +56,7 @@ def plan_sync(config: Config, sources: Sequence[str] | None = None, *, fraction:
     chosen = chosen_sources(config, sources)
     marks = _marks(config.log.path, fraction)
     plans = [plan for source in chosen for plan in _of(source, marks.get(source.name), fraction)]
-    existing = next(p for p in (config.log.directory, *config.log.directory.parents) if p.is_dir())
-    return SyncPlan(tuple(plans), shutil.disk_usage(existing).free)
+    return SyncPlan(tuple(plans), disk_of(config.log.directory).free)
 
 
 def _marks(log: LogPath, fraction: Fraction | None) -> dict[str, Any]:
